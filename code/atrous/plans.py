@@ -1,0 +1,72 @@
+"""From a plan, which is data, to the network that it describes."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from atrous.arithmetic import Window
+
+
+class Layer(NamedTuple):
+    """One named layer of a plan.
+
+    Attributes:
+        name: The layer's name, unique in its plan.
+        window: Its spatial structure, the same along both axes.
+        width: Output channels of a convolution; None for max pooling.
+        relu: Whether max(x, 0) follows a convolution.
+        dropout: Probability of the dropout that follows; 0 for none.
+    """
+
+    name: str
+    window: Window
+    width: int | None = None
+    relu: bool = True
+    dropout: float = 0.0
+
+
+def windows(layers: Sequence[Layer]) -> tuple[Window, ...]:
+    """The stack of windows of a plan, for `atrous.arithmetic`."""
+    return tuple(layer.window for layer in layers)
+
+
+class Stack(nn.Sequential):
+    """The network that a plan describes, one child a step.
+
+    Maps (B, C, H, W) to (B, width of the last convolution, H', W').
+
+    Args:
+        layers: The plan.
+        channels: Input channels C.
+
+    Raises:
+        ValueError: If two layers share a name.
+    """
+
+    def __init__(self, layers: Sequence[Layer], channels: int):
+        super().__init__()
+        names = [layer.name for layer in layers]
+        if len(set(names)) < len(names):
+            raise ValueError(f"layers: names must be unique, got {names}")
+        self.plan = tuple(layers)
+        for name, w, width, relu, dropout in self.plan:
+            geometry = (w.kernel, w.stride, w.padding, w.dilation)
+            if width is None:
+                self.add_module(name, nn.MaxPool2d(*geometry))
+                continue
+            self.add_module(name, nn.Conv2d(channels, width, *geometry))
+            if relu:
+                self.add_module(f"{name}_relu", nn.ReLU())
+            if dropout:
+                self.add_module(f"{name}_drop", nn.Dropout(dropout))
+            channels = width
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """Every layer's output by its name, after ReLU and dropout."""
+        outputs = {}
+        for name, module in self.named_children():
+            x = module(x)
+            layer = name.removesuffix("_relu").removesuffix("_drop")
+            outputs[layer] = x
+        return outputs

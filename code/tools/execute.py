@@ -1,0 +1,120 @@
+"""Run chapters in fresh kernels and store their outputs beside the text.
+
+`python code/tools/execute.py [NAME ...]` runs chapters/NAME.md, by default
+every chapter, and writes chapters/NAME.ipynb. A chapter in which a cell
+raises or writes to stderr is not stored.
+"""
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+from jupyter_client import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
+
+CHAPTERS = Path(__file__).resolve().parents[2] / "chapters"
+KERNEL = {
+    "display_name": "Python 3",
+    "language": "python",
+    "name": "python3",
+}
+
+
+def chapters(folder: Path) -> list[str]:
+    """Names of the files in `folder` that jupytext knows as MyST notebooks."""
+    names = []
+    for path in sorted(folder.glob("*.md")):
+        header = jupytext.read(path).metadata.get("jupytext", {})
+        text = header.get("text_representation", {})
+        if text.get("format_name") == "myst":
+            names.append(path.stem)
+    return names
+
+
+def run(notebook: nbformat.NotebookNode, folder: Path) -> None:
+    """Fill in the outputs of a notebook, in place, by a new kernel.
+
+    The kernel is of this environment, as nbval's is, and runs in `folder`.
+    What changes from run to run or between machines is left out.
+
+    Raises:
+        RuntimeError: If a cell without the tag raises-exception raises, or
+            if a cell writes to stderr; names the cell.
+    """
+    manager = AsyncKernelManager(
+        kernel_name=CURRENT_ENV_KERNEL_NAME,
+        kernel_spec_manager=NbvalKernelspecManager(),
+    )
+    client = NotebookClient(
+        notebook,
+        km=manager,
+        resources={"metadata": {"path": str(folder)}},
+        coalesce_streams=True,
+        record_timing=False,
+    )
+    environment = {"OMP_NUM_THREADS": "1", **os.environ, "TQDM_DISABLE": "1"}
+    with contextlib.suppress(CellExecutionError):  # its cell is named below
+        # The kernel's own log goes to stderr, what cells write does not.
+        client.execute(
+            cleanup_kc=True, env=environment, stderr=subprocess.DEVNULL
+        )
+    notebook.metadata.pop("language_info", None)
+    for number, cell in enumerate(notebook.cells, start=1):
+        cell.id = f"cell-{number:03}"
+        allowed = "raises-exception" in cell.metadata.get("tags", ())
+        for output in cell.get("outputs", ()):
+            if output.output_type == "error":
+                message = f"{output.ename}: {output.evalue}"
+                if not allowed:
+                    raise RuntimeError(f"{cell.id}: {message}\n{cell.source}")
+                # The rest of a traceback names this machine's files.
+                output.traceback = [message]
+            elif output.get("name") == "stderr":
+                raise RuntimeError(
+                    f"{cell.id}: stderr: {output.text}\n{cell.source}"
+                )
+
+
+def execute(name: str, folder: Path = CHAPTERS) -> None:
+    """Write `folder`/NAME.ipynb from NAME.md; on an error, leave it alone.
+
+    Raises:
+        RuntimeError: As `run` does.
+    """
+    notebook = jupytext.read(folder / f"{name}.md")
+    notebook.metadata |= {
+        "jupytext": {"formats": "ipynb,md:myst"},
+        "kernelspec": KERNEL,
+    }
+    run(notebook, folder)
+    nbformat.write(notebook, folder / f"{name}.ipynb")
+
+
+def main() -> int:
+    """Run the chapters named on the command line; 1 if any was not stored."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    names = parser.parse_args().names or chapters(CHAPTERS)
+    status = 0
+    for name in names:
+        start = time.perf_counter()
+        try:
+            execute(name)
+        except RuntimeError as error:
+            print(f"{name}: not stored: {error}", file=sys.stderr)
+            status = 1
+        else:
+            print(f"{name}: {time.perf_counter() - start:.1f} s", flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
