@@ -33,8 +33,7 @@ def same_padding(kernel: int, dilation: int = 1) -> int:
     """Padding on each side that keeps the size at stride 1: (K - 1) / 2.
 
     Raises:
-        ValueError: If the effective kernel is even: no symmetric padding
-            keeps the size then.
+        ValueError: If the effective kernel is even: no padding does it.
     """
     span = effective_kernel(kernel, dilation)
     if span % 2 == 0:
@@ -159,9 +158,9 @@ def receptive_field(stack: Window | Stack) -> int:
 def usage(stack: Window | Stack) -> tuple[int, ...]:
     """In how many ways one output reaches each pixel of its field.
 
-    Entry i counts the paths from pixel i of the field to the output, along
-    one axis; in two dimensions the counts multiply. A zero is a hole: no
-    weight of the stack ever touches that pixel.
+    Entry i counts the paths from pixel i to the output, along one axis; in
+    two dimensions the counts multiply. A zero is a hole: no weight of the
+    stack ever touches that pixel.
     """
     paths, jump = Counter({0: 1}), 1
     for window in _layers(stack):
@@ -204,27 +203,22 @@ def stage_plan(
     """Strides and dilations that hold a network at an output stride.
 
     A stage keeps its stride until `output_stride` is reached. From there
-    on, each stride that is left out multiplies the dilation of its own
-    stage and of all later ones, so that every filter keeps its footprint on
-    the picture.
+    on, each stride left out multiplies the dilation of its own and all later
+    stages, so that every filter keeps its footprint on the picture.
 
     Args:
         output_stride: Input pixels per output pixel wanted.
         stem: Stride of what comes before the stages: 4 for a ResNet.
-        strides: Strides of the stages when nothing is dilated; the default
-            is a ResNet's.
+        strides: Strides of the undilated stages; a ResNet's by default.
 
     Raises:
-        ValueError: If no prefix of the strides multiplies to
-            `output_stride`; the reachable ones are named.
+        ValueError: If the strides do not reach it; names those they reach.
 
     Source:
         Chen et al., arXiv:1706.05587, section 3.1 and Figure 3.
     """
     if stem < 1 or min(strides, default=1) < 1:
-        raise ValueError(
-            f"stem={stem}, strides={tuple(strides)}: must be at least 1"
-        )
+        raise ValueError(f"stem={stem}, strides={strides}: must be at least 1")
     reachable, current = [stem], stem
     for stride in strides:
         current *= stride
@@ -244,38 +238,20 @@ def stage_plan(
     return tuple(plan)
 
 
-def valid_taps(size: int, window: Window) -> tuple[int, ...]:
-    """Along one axis: for each output, how many taps fall inside the map.
-
-    The others fall on padding, where a weight multiplies a zero.
-
-    Raises:
-        ValueError: As `output_size` does.
-    """
-    firsts = (
-        i * window.stride - window.padding
-        for i in range(output_size(size, window))
-    )
-    return tuple(
-        sum(
-            0 <= first + tap * window.dilation < size
-            for tap in range(window.kernel)
-        )
-        for first in firsts
-    )
-
-
 def valid_weights(size: int, window: Window) -> dict[int, int]:
     """On a square map: how many outputs have each number of valid weights.
 
-    A weight is valid at an output if its tap falls inside the map. The
-    values sum to the number of outputs; a count that never occurs is left
-    out.
+    A weight is valid at an output if its tap falls inside the map, not on
+    padding. A number that never occurs is left out.
 
     Source:
         Chen et al., arXiv:1706.05587, Figure 4.
     """
-    taps = Counter(valid_taps(size, window))
+    taps = Counter()
+    for i in range(output_size(size, window)):
+        first = i * window.stride - window.padding
+        places = (first + t * window.dilation for t in range(window.kernel))
+        taps[sum(0 <= place < size for place in places)] += 1
     square = Counter()
     for rows, row_count in taps.items():
         for columns, column_count in taps.items():

@@ -1,69 +1,21 @@
 """Three small tasks on real photographs, each with exact labels.
 
-The photographs come with scikit-image. Their left halves make the training
-set, their right halves the test set, so that no pixel is in both. Every
-draw takes an explicit generator.
+Training and test sets are made of different halves of the photographs, see
+`atrous.photographs`. Every draw takes an explicit generator.
 
 Each task isolates one thing: `mosaics` the resolution and the boundaries,
 `shapes` the context and the scale, `far_cue` the receptive field alone.
 """
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-import skimage.data
 import torch
 from torch import Generator, Tensor
 
-TEXTURES = (
-    "brick",
-    "grass",
-    "gravel",
-    "hubble_deep_field",
-    "immunohistochemistry",
-    "moon",
-    "page",
-    "coins",
-)
+from atrous.photographs import SPLITS, TEXTURES, textures
+
 SHAPES = ("disk", "square", "triangle", "star", "ring")
-SPLITS = ("train", "test")
-
-
-def photograph(name: str) -> Tensor:
-    """A photograph of scikit-image, (1, 3, H, W) in 0..1.
-
-    Raises:
-        ValueError: If scikit-image has no picture of that name.
-    """
-    if name not in skimage.data.__all__:
-        raise ValueError(f"name={name!r}: not a picture of skimage.data")
-    pixels = torch.from_numpy(getattr(skimage.data, name)().copy())
-    if pixels.ndim == 2:
-        pixels = pixels[..., None].expand(-1, -1, 3)
-    scale = 1.0 if pixels.dtype.is_floating_point else 255.0
-    return pixels[..., :3].permute(2, 0, 1)[None].float() / scale
-
-
-@functools.cache
-def textures(split: str) -> tuple[Tensor, ...]:
-    """The left or right halves of the eight texture photographs, (H, W).
-
-    Grey, with mean 0 and standard deviation 1 each, so that neither colour
-    nor brightness tells a texture.
-
-    Raises:
-        ValueError: If `split` is neither "train" nor "test".
-    """
-    if split not in SPLITS:
-        raise ValueError(f"split={split!r}: must be one of {SPLITS}")
-    halves = []
-    for name in TEXTURES:
-        grey = photograph(name)[0].mean(0)
-        middle = grey.shape[1] // 2
-        half = grey[:, :middle] if split == "train" else grey[:, middle:]
-        halves.append((half - half.mean()) / half.std())
-    return tuple(halves)
 
 
 def stream(
