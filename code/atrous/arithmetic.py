@@ -6,6 +6,8 @@ Every count is per axis and in pixels of the layer's (or the stack's) input.
 No torch here.
 """
 
+import itertools
+import operator
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -219,14 +221,10 @@ def stage_plan(
     """
     if stem < 1 or min(strides, default=1) < 1:
         raise ValueError(f"stem={stem}, strides={strides}: must be at least 1")
-    reachable, current = [stem], stem
-    for stride in strides:
-        current *= stride
-        reachable.append(current)
+    reachable = sorted({*itertools.accumulate((stem, *strides), operator.mul)})
     if output_stride not in reachable:
         raise ValueError(
-            f"output_stride={output_stride}: these strides reach "
-            f"{sorted(set(reachable))}"
+            f"output_stride={output_stride}: these strides reach {reachable}"
         )
     plan, current, dilation = [], stem, 1
     for stride in strides:
