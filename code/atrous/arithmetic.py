@@ -2,8 +2,7 @@
 
 A network's spatial structure is data: a tuple of `Window`s, first layer
 first. Receptive fields, figures and modules are all derived from that tuple.
-Every count is per axis and in pixels of the layer's (or the stack's) input.
-No torch here.
+Every count is per axis, in pixels of the input. No torch here.
 """
 
 import itertools
