@@ -33,7 +33,7 @@ execute: .venv/ready ## Run chapters on this machine and store their outputs; NA
 	$(BIN)/python code/tools/execute.py $(NAMES)
 
 lab: .venv/ready ## Open the chapters in JupyterLab
-	TQDM_DISABLE= OMP_NUM_THREADS= $(BIN)/jupyter lab chapters
+	env -u TQDM_DISABLE -u OMP_NUM_THREADS $(BIN)/jupyter lab chapters
 
 clean: ## Remove what was built, the .venv too
 	rm -rf .venv _build .pytest_cache .ruff_cache .hypothesis

@@ -113,6 +113,7 @@ class ContextModule(nn.Module):
         plan = context_layers(
             num_classes, levels=levels, width=width, padding=padding
         )
+        self.width, self.padding = width, padding
         self.layers = Stack(plan, num_classes)
         if init == "identity":
             identity_init_(self, noise=noise, generator=generator)
@@ -126,12 +127,12 @@ class ContextModule(nn.Module):
 
 @torch.no_grad()
 def identity_init_(
-    module: ContextModule,
+    module: nn.Module,
     *,
     noise: float = 0.01,
     generator: Generator | None = None,
 ) -> None:
-    """Initialise a context module to pass its classes through.
+    """Initialise a stack of convolutions to pass its classes through.
 
     From c_in to c_out channels: C / c_out at the centre tap between
     channels of the same class, N(0, noise^2) elsewhere; channel a of c
@@ -169,7 +170,7 @@ def identity_init_(
 
 @torch.no_grad()
 def random_init_(
-    module: ContextModule, *, generator: Generator | None = None
+    module: nn.Module, *, generator: Generator | None = None
 ) -> None:
     """Initialise with Xavier's uniform weights and zero biases.
 

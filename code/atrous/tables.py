@@ -11,8 +11,9 @@ from dataclasses import dataclass
 class Table:
     """Rows of cells under a header; numbers are set flush right.
 
-    Show one by making it the last line of a cell. A float cell keeps four
-    significant digits: format it first for anything else.
+    Show one by making it the last line of a cell. A float shows four
+    significant digits, a whole one too: 1.000 is a measured number, 1 a
+    count. Format it first for anything else.
 
     Raises:
         ValueError: If a row is not as long as the header.
@@ -58,5 +59,5 @@ def _text(cell: object) -> str:
     if isinstance(cell, int):
         return f"{cell:,}"
     if isinstance(cell, float):
-        return f"{cell:.4g}"
+        return f"{cell:#.4g}"
     return str(cell)

@@ -19,13 +19,17 @@ from atrous.vgg import VGG16
 
 def _pattern(count: int, number: int) -> np.ndarray:
     """A hash of (element, tensor) spread over [-0.5, 0.5), float64."""
-    h = np.arange(count, dtype=np.uint32)
-    h *= np.uint32(2654435761)
-    h += np.uint32((number * 40503 + 1) % 2**32)
-    h ^= h >> 15
-    h *= np.uint32(2246822519)
-    h ^= h >> 13
-    return h / 2.0**32 - 0.5
+    u = np.empty(count)
+    block = 2**18  # stays in the cache: fc6 alone has 100 million elements
+    for start in range(0, count, block):
+        h = np.arange(start, min(start + block, count), dtype=np.uint32)
+        h *= np.uint32(2654435761)
+        h += np.uint32((number * 40503 + 1) % 2**32)
+        h ^= h >> 15
+        h *= np.uint32(2246822519)
+        h ^= h >> 13
+        u[start : start + block] = h / 2.0**32 - 0.5
+    return u
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ def test_markdown():
         "| name | count | share | used |",
         "| :-- | --: | --: | --: |",
         "| a | 12,345 | 0.1235 | yes |",
-        "| long name | 7 | 20 | no |",
+        "| long name | 7 | 20.00 | no |",
     ]
 
 
