@@ -13,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
-from atrous.arithmetic import Window, usage
+from atrous.arithmetic import Field, Window, usage
 
 BLUE, ORANGE, GREEN, PINK, SKY, RED = (
     "#0072B2",
@@ -119,39 +119,40 @@ def picture(ax: Axes, pixels: Tensor, title: str = "") -> None:
     ax.set_axis_off()
 
 
-def score_map(
-    ax: Axes, scores: Tensor, title: str = "", *, top: float | None = None
-) -> None:
-    """Show one map, (H, W), from 0 to `top`, or to its own largest value."""
-    ax.imshow(scores.detach().cpu().numpy(), cmap="cividis", vmin=0, vmax=top)
-    ax.set_title(title)
-    ax.set_axis_off()
-
-
 def scores_over(
     ax: Axes,
     pixels: Tensor,
     scores: Tensor,
+    field: Field,
     title: str = "",
     *,
-    opacity: float = 0.6,
+    top: float | None = None,
+    opacity: float = 0.75,
 ) -> None:
-    """Lay one map over its picture, whatever its own resolution is.
+    """Lay a map over its picture, each score where its field is centred.
 
     Args:
         ax: Where to draw.
         pixels: The picture, (3, H, W) in 0..1.
-        scores: The map, (h, w); it is stretched over the whole picture.
+        scores: The map, (h, w), not negative.
+        field: The receptive field of the scores, for its jump and start.
         title: Above the picture.
+        top: The score shown brightest; the largest if None.
         opacity: Of the map, 0 to 1.
     """
-    height, width = pixels.shape[1:]
     picture(ax, pixels, title)
+    first = field.start - field.jump / 2
+    bottom, right = (first + side * field.jump for side in scores.shape)
     ax.imshow(
         scores.detach().cpu().numpy(),
         cmap="cividis",
+        vmin=0,
+        vmax=top,
         alpha=opacity,
-        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        extent=(first, right, bottom, first),
+    )
+    ax.set(
+        xlim=(-0.5, pixels.shape[2] - 0.5), ylim=(pixels.shape[1] - 0.5, -0.5)
     )
 
 

@@ -4,7 +4,7 @@ out[b, o, p] = bias[o] + sum over c, t of x[b, c, s p + r t - padding]
 weight[o, c, t], with r the dilation and s the stride: the cross-correlation,
 as every framework computes it. The four functions agree with
 `torch.nn.functional.conv2d` in values and gradients; they differ in what
-they store and in what they multiply. `macs` counts the latter.
+they store and in what they multiply.
 """
 
 import torch
@@ -149,41 +149,6 @@ def phases(
     out = out.reshape(r, r, b, o, m, n).permute(2, 3, 4, 0, 5, 1)
     out = out.reshape(b, o, m * r, n * r)[..., :rows, :columns]
     return _add_bias(out, bias)
-
-
-def macs(
-    form: str,
-    *,
-    channels: int,
-    out_channels: int,
-    kernel: int,
-    dilation: int,
-    groups: int = 1,
-) -> int:
-    """Multiply-adds per output pixel of one of the four forms.
-
-    `form` is the function's name. All but `zero_filled` pay k^2 C O / groups
-    at any rate; `zero_filled` pays K^2 in place of k^2.
-
-    Raises:
-        ValueError: If the form is unknown or a number is out of range.
-    """
-    window = Window(kernel, dilation=dilation)
-    sides = dict.fromkeys(
-        ("shifted_products", "sparse_im2col", "phases"), kernel
-    ) | {"zero_filled": window.span}
-    if form not in sides:
-        raise ValueError(f"form={form!r}: must be one of {sorted(sides)}")
-    for name, value in (
-        ("channels", channels),
-        ("out_channels", out_channels),
-    ):
-        if groups < 1 or value < 1 or value % groups:
-            raise ValueError(
-                f"{name}={value}, groups={groups}: must be a positive "
-                "multiple of groups"
-            )
-    return sides[form] ** 2 * channels * out_channels // groups
 
 
 def _check(x, weight, stride, padding, dilation, groups) -> tuple[int, int]:

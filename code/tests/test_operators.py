@@ -7,7 +7,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from atrous.operators import (
-    macs,
     phases,
     shifted_products,
     sparse_im2col,
@@ -136,14 +135,3 @@ def test_wrong_shapes_are_named(form):
         form(x[0], w)
     with pytest.raises(ValueError, match="x has 3 channels"):
         form(x[:, :3], w)
-
-
-def test_macs():
-    sizes = {"channels": 6, "out_channels": 4, "kernel": 3, "dilation": 4}
-    assert macs("zero_filled", **sizes) == 81 * 24
-    for form in ("shifted_products", "sparse_im2col", "phases"):
-        assert macs(form, **sizes, groups=2) == 9 * 12
-    with pytest.raises(ValueError, match="form='fft'"):
-        macs("fft", **sizes)
-    with pytest.raises(ValueError, match="groups=4"):
-        macs("phases", **sizes, groups=4)
