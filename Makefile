@@ -18,7 +18,7 @@ book: .venv/ready ## Build the site from the stored outputs: _build/html/index.h
 
 test: lint book unit chapters ## Everything: lint, build, package tests, chapters run again
 
-lint: .venv/ready ## Check the style of all code
+lint: .venv/ready ## Check the style of all code, the chapters' too
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
