@@ -189,7 +189,7 @@ def test_valid_weights_by_counting(size, window):
         (lambda: Window(3, padding=-1), "padding=-1"),
         (lambda: Window(2.5), "kernel=2.5"),
         (lambda: Window(3, dilation=True), "dilation=True"),
-        (lambda: output_size(0, Window(1)), "size=0"),
+        (lambda: output_size(0, Window(1)), "size=0: must"),
         (lambda: output_size(8, Window(3, dilation=4)), "kernel 9 .* size=8"),
         (lambda: output_size(5, [Window(3), Window(5)]), "layer 2"),
         (lambda: coverage(Window(3), axes=0), "axes=0"),
@@ -208,6 +208,7 @@ def test_the_empty_stack_is_the_identity():
     assert output_size(7, ()) == 7
     assert receptive_field(()) == 1
     assert usage(()) == (1,)
+    assert stage_plan(4, strides=()) == ()
 
 
 def test_arithmetic_imports_no_torch():

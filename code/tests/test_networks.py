@@ -234,13 +234,24 @@ def test_noise_of_large_is_its_standard_deviation_and_seeded():
     assert off_centre.std().item() == pytest.approx(0.01, rel=0.1)
     assert torch.equal(weight, draw(0).layers.layer4.weight)
     assert not torch.equal(weight, draw(1).layers.layer4.weight)
+    default = ContextModule(4, width="large")  # noise 0.01, from torch's own
+    spread = default.layers.layer4.weight[:, :, 0, 0].std().item()
+    assert spread == pytest.approx(0.01, rel=0.2)
     basic = ContextModule(4).layers.layer4.weight
     assert basic.count_nonzero() == 4
 
 
 def test_random_init_is_xaviers():
-    module = ContextModule(8, width="large", init="random")
+    def draw(seed):
+        generator = torch.Generator().manual_seed(seed)
+        return ContextModule(
+            8, width="large", init="random", generator=generator
+        )
+
+    module = draw(0)
     weight = module.layers.layer4.weight
+    assert torch.equal(weight, draw(0).layers.layer4.weight)
+    assert not torch.equal(weight, draw(1).layers.layer4.weight)
     fan = 9 * (weight.shape[0] + weight.shape[1])
     assert weight.abs().max() <= (6 / fan) ** 0.5
     assert weight.std().item() == pytest.approx((2 / fan) ** 0.5, rel=0.05)
@@ -280,6 +291,14 @@ def test_features_are_named_after_their_layers():
     assert features["conv5_3"].shape == (1, 512, 2, 3)
     assert features["conv5_3"].min() >= 0
     assert count(VGG16()) == 14_714_688
+
+
+def test_features_are_taken_after_relu_and_dropout():
+    plan = [Layer("a", Window(1), 2, dropout=1.0), Layer("b", Window(1), 3)]
+    features = Stack(plan, 1).features(torch.ones(1, 1, 4, 4))
+    assert list(features) == ["a", "b"]
+    assert features["a"].count_nonzero() == 0  # all dropped
+    assert features["b"].min() >= 0
 
 
 def test_hed_weights_find_edges_in_a_real_network():
@@ -326,18 +345,40 @@ def test_dtypes(dtype):
 
 @torch.no_grad()
 def test_a_picture_is_its_scores_upsampled():
-    """Shift by a whole output: the scores shift along."""
     network = DilationNet(2).double().eval()
     reference_fill_(network)
-    x = reference_input(1, 3, 24, 16)
-    padded = pad(x)
-    assert padded.shape == (1, 3, 24 + 372, 16 + 372)
-    scores = network.scores(padded)
+    x = reference_input(1, 3, 21, 16)
+    margins = ((0, 0), (0, 0), (186, 189), (186, 186))
+    padded = torch.from_numpy(np.pad(x.numpy(), margins, mode="reflect"))
+    assert torch.equal(pad(x), padded)
+    final = network.front_end.scores(padded)
+    assert final.min() < 0  # a ReLU between the two halves would show
+    scores = network.context(final)
+    assert torch.equal(network.scores(padded), scores)
     assert scores.shape == (1, 2, 3, 2)
-    full = network(x)
-    centre = full[..., 3:5, 3:5].mean((2, 3))  # around 3.5, 3.5
-    torch.testing.assert_close(centre, scores[..., 0, 0], rtol=0.2, atol=0.2)
-    assert full.shape[2:] == x.shape[2:]
+    # Score (i, j) stands at pixel (8 i + 3.5, 8 j + 3.5); borders are held.
+    for axis, shape in ((2, (21, 1)), (3, (16,))):
+        last = scores.shape[axis] - 1
+        place = (torch.arange(max(shape)).double() - 3.5) / 8
+        place = place.clamp(0, last)
+        below = place.long()
+        scores = torch.lerp(
+            scores.index_select(axis, below),
+            scores.index_select(axis, (below + 1).clamp(max=last)),
+            place.frac().view(shape),
+        )
+    torch.testing.assert_close(network(x), scores)
+
+
+def test_only_vocs_context_is_large_and_pads_its_first_layer():
+    """The deploy files; the fingerprints hold no pads for two of them."""
+    plans = {n: meta(n).context for n in zoo.names() if "dilation" in n}
+    assert {n: (c.width, c.padding) for n, c in plans.items()} == {
+        "dilation8_voc": ("large", "first"),
+        "dilation8_camvid": ("basic", "same"),
+        "dilation7_kitti": ("basic", "same"),
+        "dilation10_cityscapes": ("basic", "same"),
+    }
 
 
 def test_reflect_pad_is_torchs_and_numpys():
