@@ -17,6 +17,8 @@ class Layer(NamedTuple):
         width: Output channels of a convolution; None for max pooling.
         relu: Whether max(x, 0) follows a convolution.
         dropout: Probability of the dropout that follows; 0 for none.
+        ceil_mode: Whether max pooling rounds its output size up, as Caffe
+            does; `atrous.arithmetic.output_size` always rounds down.
     """
 
     name: str
@@ -24,6 +26,7 @@ class Layer(NamedTuple):
     width: int | None = None
     relu: bool = True
     dropout: float = 0.0
+    ceil_mode: bool = False
 
 
 def windows(layers: Sequence[Layer]) -> tuple[Window, ...]:
@@ -50,10 +53,11 @@ class Stack(nn.Sequential):
         if len(set(names)) < len(names):
             raise ValueError(f"layers: names must be unique, got {names}")
         self.plan = tuple(layers)
-        for name, w, width, relu, dropout in self.plan:
+        for name, w, width, relu, dropout, ceil_mode in self.plan:
             geometry = (w.kernel, w.stride, w.padding, w.dilation)
             if width is None:
-                self.add_module(name, nn.MaxPool2d(*geometry))
+                pool = nn.MaxPool2d(*geometry, ceil_mode=ceil_mode)
+                self.add_module(name, pool)
                 continue
             self.add_module(name, nn.Conv2d(channels, width, *geometry))
             if relu:

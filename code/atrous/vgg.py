@@ -19,6 +19,7 @@ def vgg16_layers(
     pools: Sequence[Window | None] = (POOL,) * 4,
     dilations: Sequence[int] = (1,) * 5,
     same: bool = True,
+    ceil_mode: bool = False,
 ) -> tuple[Layer, ...]:
     """Plan of the thirteen convolutions of VGG-16.
 
@@ -27,6 +28,7 @@ def vgg16_layers(
             out.
         dilations: One for each of the five stages.
         same: Pad each convolution to keep its size; if False, no padding.
+        ceil_mode: Whether the poolings round their output size up.
 
     Returns:
         Layers conv1_1, conv1_2, pool1, ... conv5_3 (, pool5).
@@ -40,7 +42,7 @@ def vgg16_layers(
         for i in range(1, depth + 1):
             layers.append(Layer(f"conv{number}_{i}", window, width))
         if pool is not None:
-            layers.append(Layer(f"pool{number}", pool))
+            layers.append(Layer(f"pool{number}", pool, ceil_mode=ceil_mode))
     return tuple(layers)
 
 

@@ -6,11 +6,24 @@ from functools import partial
 
 from torch import nn
 
-from atrous import dilationnet
+from atrous import aspp, deeplab, dilationnet
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    name: partial(dilationnet.DilationNet, **options)
-    for name, options in dilationnet.RELEASED.items()
+    **{
+        name: partial(dilationnet.DilationNet, **options)
+        for name, options in dilationnet.RELEASED.items()
+    },
+    **{
+        f"deeplabv2_vgg16_{name}": partial(deeplab.deeplabv2_vgg16, **options)
+        for name, options in deeplab.FIELDS_OF_VIEW.items()
+    },
+    "deeplabv2_vgg16_aspp_s": partial(
+        deeplab.deeplabv2_vgg16, rates=aspp.ASPP_S
+    ),
+    "deeplabv2_vgg16_aspp_l": partial(
+        deeplab.deeplabv2_vgg16, rates=aspp.ASPP_L
+    ),
+    "deeplabv2_resnet101": deeplab.deeplabv2_resnet,
 }
 
 

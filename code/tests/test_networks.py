@@ -1,11 +1,9 @@
 """VGG-16, the context module and the released networks."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from references import FINGERPRINTS, count, meta, record
 from torch import nn
 
 from atrous import zoo
@@ -21,7 +19,13 @@ from atrous.context import (
     context_layers,
     identity_init_,
 )
-from atrous.dilationnet import MARGIN, DilationNet, pad, reflect_pad
+from atrous.dilationnet import (
+    MARGIN,
+    RELEASED,
+    DilationNet,
+    pad,
+    reflect_pad,
+)
 from atrous.plans import Layer, Stack, windows
 from atrous.vgg import VGG16, FrontEnd, front_end_layers, strided_layers
 from atrous.weights import (
@@ -31,22 +35,6 @@ from atrous.weights import (
     reference_fill_,
     reference_input,
 )
-
-FINGERPRINTS = Path(__file__).parent / "fingerprints"
-
-
-def record(name):
-    return json.loads((FINGERPRINTS / f"fyu_dilation_{name}.json").read_text())
-
-
-def count(module):
-    return sum(p.numel() for p in module.parameters())
-
-
-def meta(name, **options):
-    with torch.device("meta"):
-        return zoo.build(name, **options).eval()
-
 
 # ---- parity with the released networks
 
@@ -60,7 +48,7 @@ def meta(name, **options):
     ],
 )
 def test_context_modules_are_the_released_ones(name, classes, options):
-    reference = record(f"context_{name}")
+    reference = record(f"fyu_dilation_context_{name}")
     module = ContextModule(classes, **options).double().eval()
     reference_fill_(module)
     assert count(module) == reference["parameters"]
@@ -79,7 +67,7 @@ def test_context_modules_are_the_released_ones(name, classes, options):
 )
 @torch.no_grad()
 def test_whole_networks_are_the_released_ones(name, reference):
-    reference = record(reference)
+    reference = record(f"fyu_dilation_{reference}")
     network = zoo.build(name).double().eval()
     reference_fill_(network)
     x = reference_input(1, 3, 412, 436)
@@ -97,14 +85,14 @@ def test_whole_networks_are_the_released_ones(name, reference):
         assert deviation(outputs[layer], expected) < 1e-9, layer
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", RELEASED)
 def test_state_dicts_are_the_deploy_files(name):
     """Shapes in order; all four, the two that have no record too."""
     stem = {"dilation8_voc": "dilation8_pascal_voc"}.get(name)
     shapes = [tuple(t.shape) for t in meta(name).state_dict().values()]
-    path = FINGERPRINTS / f"fyu_dilation_{stem or name}.json"
-    if path.exists():
-        expected = json.loads(path.read_text())["state_dict"]
+    stem = f"fyu_dilation_{stem or name}"
+    if (FINGERPRINTS / f"{stem}.json").exists():
+        expected = record(stem)["state_dict"]
         assert shapes == [tuple(shape) for _, _, shape in expected]
     classes = shapes[-1][0]
     assert shapes[30] == (classes, 4096, 1, 1)
@@ -320,7 +308,7 @@ def test_hed_weights_find_edges_in_a_real_network():
 # ---- whole networks: pictures of any size, devices, dtypes
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", RELEASED)
 @pytest.mark.parametrize("size", [(64, 96), (61, 83)])
 def test_pictures_of_any_size_on_the_meta_device(name, size):
     network = meta(name)
@@ -372,7 +360,7 @@ def test_a_picture_is_its_scores_upsampled():
 
 def test_only_vocs_context_is_large_and_pads_its_first_layer():
     """The deploy files; the fingerprints hold no pads for two of them."""
-    plans = {n: meta(n).context for n in zoo.names() if "dilation" in n}
+    plans = {n: meta(n).context for n in RELEASED}
     assert {n: (c.width, c.padding) for n, c in plans.items()} == {
         "dilation8_voc": ("large", "first"),
         "dilation8_camvid": ("basic", "same"),

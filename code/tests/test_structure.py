@@ -11,9 +11,9 @@ PACKAGE = CODE / "atrous"
 # Imports go strictly downwards.
 LAYERS = (
     {"arithmetic", "photographs", "scores"},
-    {"data", "folders", "operators", "plans", "training"},
-    {"context", "vgg"},
-    {"dilationnet"},
+    {"data", "folders", "operators", "plans", "residual", "training"},
+    {"aspp", "context", "resnet", "vgg"},
+    {"deeplab", "dilationnet"},
     {"weights", "zoo"},
 )
 FOR_CHAPTERS = {"figures", "tables"}

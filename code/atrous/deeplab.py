@@ -1,0 +1,181 @@
+"""The networks of DeepLab v2, and multi-scale input for any network."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from atrous.arithmetic import Window
+from atrous.aspp import ASPP_L, SummedASPP, fc_layers, score_layers
+from atrous.plans import Layer, Stack
+from atrous.resnet import ResNet
+from atrous.vgg import vgg16_layers
+
+# The rows of the field-of-view table: kernel, rate and width of fc6.
+# Source: Chen et al., arXiv:1606.00915, Table 1; width 1024: section 4.1.1.
+FIELDS_OF_VIEW = {
+    "7x7": {"kernel": 7, "rates": (4,), "width": 4096},
+    "4x4_r4": {"kernel": 4, "rates": (4,), "width": 4096},
+    "4x4_r8": {"kernel": 4, "rates": (8,), "width": 4096},
+    "largefov": {"kernel": 3, "rates": (12,), "width": 1024},
+}
+
+
+def vgg16_os8_layers() -> tuple[Layer, ...]:
+    """Plan of DeepLab's VGG-16, conv1_1 to pool5, at output stride 8.
+
+    All five poolings are 3x3, padded by 1, and round sizes up; the last two
+    stay, at stride 1, and conv5 takes dilation 2. A side of 8 m + 1 pixels
+    gives m + 1 outputs, output i centred on pixel 8 i.
+
+    Source:
+        The deploy file of the original, in a port.
+        Departs: without that file's average pooling before fc6.
+    """
+    strides = (2, 2, 2, 1, 1)
+    return vgg16_layers(
+        pools=[Window(3, stride, padding=1) for stride in strides],
+        dilations=(1, 1, 1, 1, 2),
+        ceil_mode=True,
+    )
+
+
+class DeepLab(nn.Module):
+    """A backbone and a head: pictures (B, 3, H, W) to logits (B, C, H, W).
+
+    `scores(x)` gives the logits at the backbone's output stride,
+    `forward(x)` those upsampled bilinearly to the size of x.
+
+    Args:
+        backbone: Maps pictures to feature maps.
+        head: Maps feature maps to scores at the same place.
+    """
+
+    def __init__(self, backbone: nn.Module, head: nn.Module):
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Logits at the output stride, (B, C, H', W')."""
+        return self.head(self.backbone(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, C, H, W) of a picture (B, 3, H, W)."""
+        return resize(self.scores(x), x.shape[2:])
+
+
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Bilinear, corners not aligned: (B, C, H, W) to (B, C, *size)."""
+    return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)
+
+
+def deeplabv2_vgg16(
+    *,
+    num_classes: int = 21,
+    rates: Sequence[int] = ASPP_L,
+    kernel: int = 3,
+    width: int = 1024,
+) -> DeepLab:
+    """DeepLab v2 on VGG-16, one branch of fc6, fc7 and fc8 a rate.
+
+    Args:
+        num_classes: Classes C, at least 1.
+        rates: Rates of fc6; a single one gives a row of Table 1.
+        kernel: Kernel of fc6.
+        width: Channels of fc6 and fc7.
+
+    Raises:
+        ValueError: If a number is below 1 or there is no rate.
+
+    Source:
+        Chen et al., arXiv:1606.00915, Table 1 and section 4.1.2.
+    """
+    backbone = Stack(vgg16_os8_layers(), 3)
+    branches = [
+        fc_layers(num_classes, rate=rate, kernel=kernel, width=width)
+        for rate in rates
+    ]
+    return DeepLab(backbone, SummedASPP(branches, 512))
+
+
+def deeplabv2_resnet(
+    *,
+    depth: int = 101,
+    num_classes: int = 21,
+    rates: Sequence[int] = ASPP_L,
+    output_stride: int = 8,
+    convention: str = "caffe",
+) -> DeepLab:
+    """DeepLab v2 on a ResNet, one 3x3 convolution to the scores a rate.
+
+    Args:
+        depth: 18, 34, 50 or 101.
+        num_classes: Classes C, at least 1.
+        rates: Rates of the branches.
+        output_stride: 4, 8, 16 or 32; rates are in cells of that stride.
+        convention: As in `atrous.resnet.ResNet`.
+
+    Raises:
+        ValueError: If a value is out of range; see `ResNet`.
+
+    Source:
+        Chen et al., arXiv:1606.00915, section 4.1.2; kazuto1011's port.
+    """
+    backbone = ResNet(
+        depth, output_stride=output_stride, convention=convention
+    )
+    branches = [score_layers(num_classes, rate=rate) for rate in rates]
+    return DeepLab(backbone, SummedASPP(branches, backbone.channels))
+
+
+class MultiScale(nn.Module):
+    """Several sizes of the input through one network, fused by maximum.
+
+    Each scale's scores are upsampled to those of the largest scale; the
+    output is their maximum, place by place and class by class, in training
+    too. Pictures (B, 3, H, W) give logits (B, C, H, W).
+
+    Args:
+        network: Any network with `scores(x)`; its weights are shared.
+        scales: Factors of the input's size, each positive.
+
+    Raises:
+        ValueError: If there is no scale or one is not positive.
+
+    Source:
+        Chen et al., arXiv:1606.00915, section 4.1.2: scales 0.5, 0.75, 1.
+    """
+
+    def __init__(
+        self, network: nn.Module, *, scales: Sequence[float] = (0.5, 0.75, 1.0)
+    ):
+        super().__init__()
+        if not scales or min(scales) <= 0:
+            raise ValueError(f"scales={scales}: each must be positive")
+        self.network = network
+        self.scales = tuple(scales)
+
+    def scores(self, x: Tensor) -> Tensor:
+        """The largest scale's grid, (B, C, H', W'): maximum over scales."""
+        maps = [
+            self.network.scores(
+                x
+                if scale == 1
+                else F.interpolate(
+                    x,
+                    scale_factor=scale,
+                    mode="bilinear",
+                    align_corners=False,
+                )
+            )
+            for scale in sorted(self.scales, reverse=True)
+        ]
+        size = maps[0].shape[2:]
+        maps = [maps[0], *(resize(smaller, size) for smaller in maps[1:])]
+        return torch.stack(maps).amax(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (B, C, H, W)."""
+        return resize(self.scores(x), x.shape[2:])

@@ -1,0 +1,233 @@
+"""Residual networks held at an output stride, in both published forms.
+
+What differs between the forms is where the stride sits and which rate the
+first unit of a dilated stage takes. Either form, used with its own weights,
+gives on the coarse grid what its undilated network gives.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from atrous.arithmetic import Window, stage_plan
+from atrous.residual import ResidualUnit, Unit, basic, bottleneck
+
+# Units in each of the four stages. Source: He et al., arXiv:1512.03385,
+# Table 1. Up to 34 layers a unit is two 3x3; above, 1x1, 3x3 and 1x1.
+UNITS = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+}
+WIDTHS = (64, 128, 256, 512)
+STEM = (Window(7, stride=2, padding=3), Window(3, stride=2, padding=1))
+
+# The three choices that a convention makes. Sources: torchvision's resnet;
+# the Caffe-born ResNet-101 of DeepLab v2 as ported by kazuto1011.
+CONVENTIONS = {
+    "torchvision": {
+        "stride_on": "3x3",
+        "ceil_mode": False,
+        "first_unit": "previous",
+    },
+    "caffe": {"stride_on": "1x1", "ceil_mode": True, "first_unit": "full"},
+}
+CHOICES = {
+    "stride_on": ("3x3", "1x1"),
+    "ceil_mode": (False, True),
+    "first_unit": ("previous", "full"),
+}
+
+
+def resolve(convention: str, **choices) -> dict:
+    """The three choices of a convention, those that are not None replaced.
+
+    Raises:
+        ValueError: If the convention or a choice is unknown.
+    """
+    if convention not in CONVENTIONS:
+        raise ValueError(
+            f"convention={convention!r}: must be one of {[*CONVENTIONS]}"
+        )
+    given = {name: v for name, v in choices.items() if v is not None}
+    _check(**given)
+    return CONVENTIONS[convention] | given
+
+
+def _check(**choices) -> None:
+    for name, value in choices.items():
+        if value not in CHOICES[name]:
+            raise ValueError(
+                f"{name}={value!r}: must be one of {CHOICES[name]}"
+            )
+
+
+def resnet_plan(
+    depth: int,
+    *,
+    output_stride: int = 32,
+    multi_grid: Sequence[int] | None = None,
+    stride_on: str = "3x3",
+    first_unit: str = "previous",
+) -> tuple[tuple[Unit, ...], ...]:
+    """Units of the four stages of a ResNet at an output stride.
+
+    Args:
+        depth: 18, 34, 50 or 101.
+        output_stride: Input pixels per output pixel: 4, 8, 16 or 32.
+        multi_grid: Rates of the last stage's units, each multiplied by the
+            rate of the stage; all 1 if None.
+        stride_on: "3x3" or the first "1x1" of a stage's first unit. Units
+            of two 3x3 convolutions carry it on the first one either way.
+        first_unit: In a stage of higher rate than the one before, the rate
+            of the first unit up to the convolution that had the stride:
+            "previous" keeps the rate of the stage before, "full" takes the
+            new one.
+
+    Raises:
+        ValueError: If a number cannot be reached or a word is unknown.
+
+    Source:
+        He et al., arXiv:1512.03385, Table 1; output stride and Multi-Grid:
+        Chen et al., arXiv:1706.05587, sections 3.1 and 3.2.1.
+    """
+    if depth not in UNITS:
+        raise ValueError(f"depth={depth}: must be one of {[*UNITS]}")
+    _check(stride_on=stride_on, first_unit=first_unit)
+    last = UNITS[depth][-1]
+    grid = (1,) * last if multi_grid is None else tuple(multi_grid)
+    if len(grid) != last or min(grid) < 1:
+        raise ValueError(
+            f"multi_grid={multi_grid}: ResNet-{depth} needs {last} rates, "
+            "each at least 1"
+        )
+    plan, before = [], 1
+    for number, stage in enumerate(stage_plan(output_stride)):
+        units = []
+        for index in range(UNITS[depth][number]):
+            factor = grid[index] if number == 3 else 1
+            rate = stage.dilation * factor
+            first = rate
+            if index == 0 and first_unit == "previous":
+                first = before * factor
+            stride = stage.stride if index == 0 else 1
+            width = WIDTHS[number]
+            if depth < 50:
+                units.append(basic(width, stride, first, rate))
+            else:
+                units.append(bottleneck(width, stride, first, stride_on))
+        before = stage.dilation
+        plan.append(tuple(units))
+    return tuple(plan)
+
+
+def resnet_windows(
+    plan: Sequence[Sequence[Unit]],
+) -> tuple[Window, ...]:
+    """The longest path through a ResNet, for `atrous.arithmetic`."""
+    units = [unit for stage in plan for unit in stage]
+    return (*STEM, *(window for unit in units for window in unit.windows))
+
+
+class ResNet(nn.Module):
+    """ResNet without its classifier: (B, 3, H, W) to (B, C, H', W').
+
+    C is 512 up to 34 layers and 2048 above; H' is about H / output_stride.
+    Modules are named as torchvision's, so its state dicts load by name.
+
+    Args:
+        depth: As in `resnet_plan`.
+        output_stride: As in `resnet_plan`.
+        multi_grid: As in `resnet_plan`.
+        convention: "torchvision" or "caffe": what the weights come from. It
+            sets the next three, each of which can be set on its own.
+        stride_on: As in `resnet_plan`.
+        ceil_mode: Whether the pooling of the stem rounds its size up.
+        first_unit: As in `resnet_plan`.
+
+    Raises:
+        ValueError: As `resnet_plan`, and if the convention is unknown.
+
+    Source:
+        He et al., arXiv:1512.03385, Table 1.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        *,
+        output_stride: int = 32,
+        multi_grid: Sequence[int] | None = None,
+        convention: str = "torchvision",
+        stride_on: str | None = None,
+        ceil_mode: bool | None = None,
+        first_unit: str | None = None,
+    ):
+        super().__init__()
+        choices = resolve(
+            convention,
+            stride_on=stride_on,
+            ceil_mode=ceil_mode,
+            first_unit=first_unit,
+        )
+        ceil_mode = choices.pop("ceil_mode")
+        self.plan = resnet_plan(
+            depth,
+            output_stride=output_stride,
+            multi_grid=multi_grid,
+            **choices,
+        )
+        self.output_stride = output_stride
+        conv, pool = STEM
+        self.conv1 = nn.Conv2d(
+            3, 64, conv.kernel, conv.stride, conv.padding, bias=False
+        )
+        self.bn1 = nn.BatchNorm2d(64)
+        self.maxpool = nn.MaxPool2d(
+            pool.kernel, pool.stride, pool.padding, ceil_mode=ceil_mode
+        )
+        channels = 64
+        for number, units in enumerate(self.plan, 1):
+            modules = []
+            for unit in units:
+                modules.append(ResidualUnit(unit, channels))
+                channels = unit.widths[-1]
+            self.add_module(f"layer{number}", nn.Sequential(*modules))
+        self.channels = channels
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """Maps by name: "stem", then "layer1" to "layer4"."""
+        x = self.maxpool(self.bn1(self.conv1(x)).relu())
+        maps = {"stem": x}
+        for number in range(1, 5):
+            name = f"layer{number}"
+            x = maps[name] = self.get_submodule(name)(x)
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The last map, (B, C, H', W')."""
+        return self.features(x)["layer4"]
+
+
+class ResNetClassifier(ResNet):
+    """ResNet with its classifier: (B, 3, H, W) to logits (B, num_classes).
+
+    Args:
+        depth: As in `ResNet`.
+        num_classes: Classes, at least 1.
+        options: As in `ResNet`.
+
+    Raises:
+        ValueError: As `ResNet`, and if `num_classes` is below 1.
+    """
+
+    def __init__(self, depth: int, *, num_classes: int = 1000, **options):
+        if num_classes < 1:
+            raise ValueError(f"num_classes={num_classes}: must be at least 1")
+        super().__init__(depth, **options)
+        self.fc = nn.Linear(self.channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (B, num_classes)."""
+        return self.fc(super().forward(x).mean((2, 3)))

@@ -1,0 +1,36 @@
+"""What the tests of several networks share: records, counts, meta device."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from atrous import zoo
+from atrous.weights import deviation, reference_input
+
+FINGERPRINTS = Path(__file__).parent / "fingerprints"
+
+
+def record(name):
+    return json.loads((FINGERPRINTS / f"{name}.json").read_text())
+
+
+def recorded(reference):
+    """Layer, input and expected output of each output of a record."""
+    for key, output in reference["outputs"].items():
+        layer, _, size = key.rpartition("_")
+        height, width = map(int, size.split("x"))
+        yield layer, reference_input(1, 3, height, width), output
+
+
+def assert_equal(output, expected):
+    assert deviation(output, expected) < 1e-9
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+def meta(name, **options):
+    with torch.device("meta"):
+        return zoo.build(name, **options).eval()
