@@ -163,7 +163,10 @@ def mean_field(log_p: Tensor, kernels: list, *, iterations: int) -> Tensor:
     """
     q = log_p.softmax(1)
     for _ in range(iterations):
-        q = sum((k.filter(q) for k in kernels), start=log_p).softmax(1)
+        energy = log_p
+        for kernel in kernels:
+            energy = kernel.filter(q).add_(energy)
+        q = energy.softmax(1)
     return q
 
 
@@ -227,17 +230,18 @@ def _log_probabilities(probabilities: Tensor, logits: bool) -> Tensor:
         raise ValueError(
             f"probabilities of {dtype}: must be float32 or float64"
         )
-    if not probabilities.isfinite().all():
-        raise ValueError("probabilities hold nan or inf: must be finite")
     if logits:
+        if not probabilities.isfinite().all():
+            raise ValueError("probabilities hold nan or inf: must be finite")
         return probabilities.log_softmax(-3)
-    if (lowest := probabilities.min()) < 0:
+    lowest = probabilities.min()
+    if not lowest >= 0:  # nan as well
         raise ValueError(
             f"probabilities hold {lowest:.4g}: must not be negative; give "
             f"logits with logits=True"
         )
     off = (probabilities.sum(-3) - 1).abs().max()
-    if off > 1e-3:
+    if not off <= 1e-3:
         raise ValueError(
             f"probabilities sum to 1 within {off:.4g} over C: must be within "
             f"0.001; give logits with logits=True"

@@ -57,7 +57,9 @@ class Lattice:
         self.size = len(self._codes)
         present = torch.searchsorted(self._codes, found)
         self.rows = torch.empty_like(order)
-        self.rows[order] = present[which]
+        self.rows[order] = which
+        if closed:
+            self.rows = present[self.rows]
         self.rows = self.rows.view(corners.shape)
         # Splat sums runs of the sorted corners, one run a vertex; the last
         # run is empty and stands for all vertices that are not stored.
@@ -65,7 +67,6 @@ class Lattice:
         lengths[present + 1] = counts
         self._starts = lengths.cumsum(0)
         self._points = order.div(corners.shape[1], rounding_mode="floor")
-        self._order = order
         self._sorted_weights = self.weights.flatten()[order]
         self._pairs = [
             self._both_sides(axis) for axis in range(len(self._strides))
@@ -91,7 +92,8 @@ class Lattice:
         gain = 1 / (1 + 2**-self.dimensions)
 
         def apply(x, reverse):
-            return gain * self._slice(self._blur(self._splat(x), reverse))
+            blurred = self._blur(self._splat(x), reverse)
+            return self._slice(blurred.mul_(gain))
 
         return _linear(
             values,
@@ -150,8 +152,9 @@ class Lattice:
         """
         self._check(scale[:, None], len(self.weights))
         other = copy.copy(self)
-        other.weights = self.weights * scale.detach()[:, None]
-        other._sorted_weights = other.weights.flatten()[self._order]
+        scale = scale.detach()
+        other.weights = self.weights * scale[:, None]
+        other._sorted_weights = self._sorted_weights * scale[self._points]
         return other
 
     def neighbours(self, offset: Sequence[int]) -> Tensor:
@@ -210,7 +213,7 @@ class Lattice:
     def _blur(self, values: Tensor, reverse: bool) -> Tensor:
         for pairs in reversed(self._pairs) if reverse else self._pairs:
             beside = F.embedding_bag(pairs, values, mode="sum")
-            values = beside.mul_(0.5).add_(values)
+            values = torch.add(values, beside, alpha=0.5, out=beside)
         return values
 
     def _slice(self, values: Tensor) -> Tensor:
