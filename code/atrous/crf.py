@@ -13,6 +13,7 @@ Gaussian filter: through the permutohedral lattice in `dense_crf`, by its
 definition in `dense_crf_exact`.
 """
 
+import copy
 import math
 from collections.abc import Callable
 
@@ -21,8 +22,7 @@ from torch import Tensor
 
 from atrous.lattice import Lattice
 
-# Pixels beyond which the exact kernel, N x N numbers, is refused.
-EXACT_PIXELS = 4096
+EXACT_PIXELS = 4096  # beyond it N x N numbers take too much memory
 
 
 def dense_crf(
@@ -94,7 +94,7 @@ def dense_crf_exact(
     picture has more than 4,096 pixels.
     """
     options = dict(locals())
-    if image.numel() and math.prod(probabilities.shape[-2:]) > EXACT_PIXELS:
+    if math.prod(probabilities.shape[-2:]) > EXACT_PIXELS:
         raise ValueError(
             f"probabilities of shape {tuple(probabilities.shape)}: at most "
             f"{EXACT_PIXELS} pixels are computed exactly; use dense_crf"
@@ -106,7 +106,9 @@ class ExactKernel:
     """The Gaussian of all pairs of points (N, d), with a lattice's filter."""
 
     def __init__(self, features: Tensor):
-        self.kernel = (torch.cdist(features, features).square() / -2).exp()
+        plain = "donot_use_mm_for_euclid_dist"  # the other way loses digits
+        distance = torch.cdist(features, features, compute_mode=plain)
+        self.kernel = (distance.square() / -2).exp()
 
     def filter(self, values: Tensor) -> Tensor:
         """Gaussian-weighted sums of values (N, C) at every point, (N, C)."""
@@ -114,7 +116,7 @@ class ExactKernel:
 
     def scaled(self, scale: Tensor) -> "ExactKernel":
         """The kernel diag(scale) K diag(scale), for a scale of (N,)."""
-        other = object.__new__(type(self))
+        other = copy.copy(self)
         other.kernel = scale[:, None] * self.kernel * scale
         return other
 
@@ -132,18 +134,13 @@ def _mean_fields(
     _check_numbers(iterations=iterations, **options)
     log_p = _log_probabilities(probabilities, logits)
     pixels = _pixels(image, log_p)  # (B, H, W, 1 or 3), 255 levels
-    fields = [
-        mean_field(
-            one.flatten(1).T.contiguous(),
-            _kernels(kernel, colours, **options),
-            iterations=iterations,
-        )
-        .T.unflatten(1, one.shape[1:])
-        .contiguous()
-        for one, colours in zip(
-            log_p.view(-1, *log_p.shape[-3:]), pixels, strict=True
-        )
-    ]
+    fields = []
+    pictures = log_p.reshape(-1, *log_p.shape[-3:])
+    for one, colours in zip(pictures, pixels, strict=True):
+        kernels = _kernels(kernel, colours, **options)
+        rows = one.flatten(1).T.contiguous()  # (N, C)
+        field = mean_field(rows, kernels, iterations=iterations)
+        fields.append(field.T.reshape(one.shape))
     return torch.stack(fields).view(probabilities.shape)
 
 
@@ -180,29 +177,23 @@ def _kernels(
     w2: float,
     sigma_gamma: float,
 ) -> list:
-    """The two kernels of a picture (H, W, channels), weighed and normalised.
-
-    Kernels of weight 0 are left out.
-    """
+    """Kernels of a picture (H, W, channels), weighed and normalised."""
     h, w = colours.shape[:2]
     rows, columns = (
         torch.arange(side, dtype=colours.dtype, device=colours.device)
         for side in (h, w)
     )
-    places = torch.stack(
-        torch.meshgrid(columns, rows, indexing="xy"), -1
-    ).flatten(0, 1)  # (H W, 2)
+    grid = torch.meshgrid(columns, rows, indexing="xy")
+    places = torch.stack(grid, -1).flatten(0, 1)  # (H W, 2)
+    colours = colours.flatten(0, 1) / sigma_beta
     terms = (
-        (w2, [places / sigma_gamma]),
-        (
-            w1,
-            [places / sigma_alpha, colours.flatten(0, 1) / sigma_beta],
-        ),
+        (w2, places / sigma_gamma),
+        (w1, torch.cat([places / sigma_alpha, colours], 1)),
     )
     kernels = []
     for weight, features in terms:
         if weight:
-            plain = kernel(torch.cat(features, 1))
+            plain = kernel(features)
             norm = plain.filter(torch.ones_like(places[:, :1]))[:, 0]
             kernels.append(plain.scaled((weight / norm).sqrt()))
     return kernels
@@ -221,14 +212,11 @@ def _check_numbers(*, iterations: int, **options: float) -> None:
 
 def _log_probabilities(probabilities: Tensor, logits: bool) -> Tensor:
     shape, dtype = tuple(probabilities.shape), probabilities.dtype
-    if probabilities.ndim not in (3, 4) or 0 in shape:
+    known = dtype in (torch.float32, torch.float64)
+    if probabilities.ndim not in (3, 4) or 0 in shape or not known:
         raise ValueError(
-            f"probabilities of shape {shape}: must be (C, H, W) or "
-            f"(B, C, H, W), none of them 0"
-        )
-    if dtype not in (torch.float32, torch.float64):
-        raise ValueError(
-            f"probabilities of {dtype}: must be float32 or float64"
+            f"probabilities of shape {shape} and {dtype}: must be float32 or "
+            f"float64, (C, H, W) or (B, C, H, W), none of them 0"
         )
     if logits:
         if not probabilities.isfinite().all():
@@ -268,8 +256,5 @@ def _pixels(image: Tensor, log_p: Tensor) -> Tensor:
                 f"within 0 to 1"
             )
         image = image * 255
-    return (
-        image.detach()
-        .to(log_p.dtype)
-        .reshape(-1, *size, image.shape[-1] if image.ndim > len(plain) else 1)
-    )
+    channels = image.shape[len(plain) :].numel()
+    return image.detach().to(log_p.dtype).reshape(-1, *size, channels)

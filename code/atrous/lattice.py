@@ -87,8 +87,8 @@ class Lattice:
             ValueError: If the shape or type of `values` is wrong.
         """
         self._check(values, len(self.weights))
-        # At a vertex, what is splatted, blurred and sliced comes back
-        # (1 + 2^-d)-fold: once directly, 2^-d around all the axes.
+        # A vertex gets back (1 + 2^-d)-fold what it gave: once directly,
+        # 2^-d around all the axes, forwards and backwards.
         gain = 1 / (1 + 2**-self.dimensions)
 
         def apply(x, reverse):

@@ -10,9 +10,9 @@ CODE = Path(__file__).parents[1]
 PACKAGE = CODE / "atrous"
 # Imports go strictly downwards.
 LAYERS = (
-    {"arithmetic", "photographs", "scores"},
-    {"data", "folders", "operators", "plans", "training"},
-    {"context", "vgg"},
+    {"arithmetic", "photographs", "scores", "simplices"},
+    {"data", "folders", "lattice", "operators", "plans", "training"},
+    {"bilateral", "context", "crf", "vgg"},
     {"dilationnet"},
     {"weights", "zoo"},
 )
