@@ -34,7 +34,7 @@ def gaussian(points):
         (2, 4, False, 0.0051),
         (2, 4, True, 0.0040),
         (3, 2, True, 0.0047),
-        (5, 0.5, False, 0.0030),
+        (5, 0.5, False, 0.0009),
         (5, 1, False, 0.0072),
         (6, 1, False, 0.0200),
     ],
@@ -166,12 +166,11 @@ def test_shifts_go_all_ways_round(d):
 
 @given(d=st.integers(1, 4), seed=st.integers(0, 20), step=st.integers(1, 5))
 def test_moved_by_a_lattice_vector_nothing_changes(d, seed, step):
-    """Moving features[0] by sqrt(6) leads from vertex to vertex."""
+    """The last axis lies along the last feature."""
     points, values = cloud(30, d, seed)
     plain = Lattice(points).filter(values)
     moved = points.clone()
-    moved[:, 0] += step * math.sqrt(6) if d == 1 else 0
-    moved[:, -1] += step * math.sqrt(1.5 * d * (d + 1)) if d > 1 else 0
+    moved[:, -1] += step * math.sqrt(1.5 * d / (d + 1))
     torch.testing.assert_close(
         Lattice(moved).filter(values), plain, rtol=1e-9, atol=1e-12
     )
@@ -238,7 +237,7 @@ def test_wrong_values_are_named():
         lattice.filter(torch.zeros(4, 1))
     with pytest.raises(ValueError, match=r"shape \(3,\)"):
         lattice.splat(torch.zeros(3))
-    with pytest.raises(ValueError, match="values of torch.float64"):
+    with pytest.raises(ValueError, match=r"values of torch\.float64"):
         lattice.filter(torch.zeros(3, 1).double())
     with pytest.raises(ValueError, match=r"offset=\(1, 0\)"):
         lattice.neighbours([1, 0])
