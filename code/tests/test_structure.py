@@ -10,9 +10,17 @@ CODE = Path(__file__).parents[1]
 PACKAGE = CODE / "atrous"
 # Imports go strictly downwards.
 LAYERS = (
-    {"arithmetic", "photographs", "scores"},
-    {"data", "folders", "operators", "plans", "residual", "training"},
-    {"aspp", "context", "resnet", "vgg"},
+    {"arithmetic", "photographs", "scores", "simplices"},
+    {
+        "data",
+        "folders",
+        "lattice",
+        "operators",
+        "plans",
+        "residual",
+        "training",
+    },
+    {"aspp", "bilateral", "context", "crf", "resnet", "vgg"},
     {"deeplab", "dilationnet"},
     {"weights", "zoo"},
 )
