@@ -68,9 +68,7 @@ class Lattice:
         self._starts = lengths.cumsum(0)
         self._points = order.div(corners.shape[1], rounding_mode="floor")
         self._sorted_weights = self.weights.flatten()[order]
-        self._lines = [
-            self._line(axis) for axis in range(len(self._strides))
-        ]
+        self._lines = [self._line(axis) for axis in range(len(self._strides))]
         self._taps = self.weights.new_tensor([1, 0.5, 0.5])
         self._taps = self._taps.repeat(self.size + 1, 1)
 
