@@ -38,8 +38,11 @@ class Table:
             for i in range(len(self.header))
         ]
         rule = ["--:" if flush else ":--" for flush in right]
-        lines = [self.header, rule, *([*map(_text, r)] for r in self.rows)]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        rows = [self.header, *([*map(_text, r)] for r in self.rows)]
+        head, *body = ([c.replace("|", r"\|") for c in row] for row in rows)
+        return "\n".join(
+            "| " + " | ".join(line) + " |" for line in (head, rule, *body)
+        )
 
     def __repr__(self) -> str:
         lines = [

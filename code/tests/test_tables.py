@@ -26,3 +26,12 @@ def test_rows_are_read_once_and_checked():
     assert repr(table) == repr(table)
     with pytest.raises(ValueError, match="row 2 has 1 cells, the header 2"):
         Table(["a", "b"], [(1, 2), (3,)])
+
+
+def test_bars_stay_in_their_cells():
+    table = Table(["|x|", "y"], [("a|b", 1)])
+    assert table._repr_markdown_().splitlines() == [
+        r"| \|x\| | y |",
+        "| :-- | --: |",
+        r"| a\|b | 1 |",
+    ]
