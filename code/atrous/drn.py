@@ -56,8 +56,8 @@ def drn_plan(
     Args:
         variant: One of `VARIANTS`.
         first_unit: For architecture A only, as in `resnet_plan`. None means
-            "full", as the paper is read; the released code is "undilated";
-            a plain ResNet's weights are exact with "previous".
+            "full": every unit dilated. The released code is "undilated"; a
+            plain ResNet's weights are exact with "previous".
         dead_projection: For DRN-C-58 only: whether level 7 has, as released,
             the projection that a residual connection would need, 1,049,600
             parameters. Nothing is added there: they are dead. None is True.
