@@ -1,19 +1,29 @@
 """The residual unit: its plan, and the module that the plan describes."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from atrous.arithmetic import Window
+from atrous.arithmetic import Window, same_padding
 
 EXPANSION = 4
 
 
 class Unit(NamedTuple):
-    """One residual unit of a plan: the convolutions of its main path."""
+    """One residual unit of a plan: the convolutions of its main path.
+
+    Attributes:
+        windows: Their spatial structure, the same along both axes.
+        widths: Their output channels.
+        shortcut: "added" to the main path; "none"; or "dead": none either,
+            but the projection that it would have needed is among the
+            weights.
+    """
 
     windows: tuple[Window, ...]
     widths: tuple[int, ...]
+    shortcut: str = "added"
 
     @property
     def stride(self) -> int:
@@ -39,24 +49,35 @@ def bottleneck(width: int, stride: int, rate: int, stride_on: str) -> Unit:
     )
 
 
+def plain(width: int, stride: int, rate: int, kernel: int = 3) -> Unit:
+    """One convolution without a shortcut; the kernel must be odd."""
+    window = Window(kernel, stride, rate, same_padding(kernel, rate))
+    return Unit((window,), (width,), shortcut="none")
+
+
 class ResidualUnit(nn.Module):
     """max(F(x) + shortcut(x), 0): (B, C, H, W) to (B, C', H', W').
 
-    The shortcut is x itself, or a 1x1 convolution where shapes change.
+    The shortcut is x itself, or a 1x1 convolution where shapes change; a
+    plan can leave it out. A dead projection is never run: it is there for
+    weights that have one to load.
     """
 
     def __init__(self, plan: Unit, channels: int):
         super().__init__()
         self.convolutions = len(plan.widths)
+        self.adds = plan.shortcut == "added"
         out, before = plan.widths[-1], channels
-        for i, (w, width) in enumerate(zip(*plan, strict=True), 1):
+        path = zip(plan.windows, plan.widths, strict=True)
+        for i, (w, width) in enumerate(path, 1):
             geometry = (w.kernel, w.stride, w.padding, w.dilation)
             convolution = nn.Conv2d(before, width, *geometry, bias=False)
             self.add_module(f"conv{i}", convolution)
             self.add_module(f"bn{i}", nn.BatchNorm2d(width))
             before = width
         self.downsample = None
-        if plan.stride > 1 or channels != out:
+        reshapes = plan.stride > 1 or channels != out
+        if reshapes and plan.shortcut != "none":
             self.downsample = nn.Sequential(
                 nn.Conv2d(channels, out, 1, plan.stride, bias=False),
                 nn.BatchNorm2d(out),
@@ -64,8 +85,31 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The unit's output, (B, C', H', W')."""
-        shortcut = x if self.downsample is None else self.downsample(x)
+        y = x
         for i in range(1, self.convolutions + 1):
-            x = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(x))
-            x = x.relu() if i < self.convolutions else x
-        return (x + shortcut).relu()
+            y = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(y))
+            y = y.relu() if i < self.convolutions else y
+        if self.adds:
+            y = y + (x if self.downsample is None else self.downsample(x))
+        return y.relu()
+
+
+def chain(units: Sequence[Unit], channels: int) -> nn.Sequential:
+    """Units one after another, on an input of so many channels."""
+    modules = []
+    for unit in units:
+        modules.append(ResidualUnit(unit, channels))
+        channels = unit.widths[-1]
+    return nn.Sequential(*modules)
+
+
+def he_normal_(module: nn.Module) -> nn.Module:
+    """Draw the weights of all convolutions from N(0, 2 / fan-out).
+
+    Source:
+        He et al., arXiv:1502.01852, section 2.2, backward propagation.
+    """
+    for child in module.modules():
+        if isinstance(child, nn.Conv2d):
+            nn.init.kaiming_normal_(child.weight, mode="fan_out")
+    return module

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from atrous.arithmetic import Window, stage_plan
-from atrous.residual import ResidualUnit, Unit, basic, bottleneck
+from atrous.residual import Unit, basic, bottleneck, chain
 
 # Units in each of the four stages. Source: He et al., arXiv:1512.03385,
 # Table 1. Up to 34 layers a unit is two 3x3; above, 1x1, 3x3 and 1x1.
@@ -36,7 +36,7 @@ CONVENTIONS = {
 CHOICES = {
     "stride_on": ("3x3", "1x1"),
     "ceil_mode": (False, True),
-    "first_unit": ("previous", "full"),
+    "first_unit": ("previous", "full", "undilated"),
 }
 
 
@@ -83,7 +83,7 @@ def resnet_plan(
         first_unit: In a stage of higher rate than the one before, the rate
             of the first unit up to the convolution that had the stride:
             "previous" keeps the rate of the stage before, "full" takes the
-            new one.
+            new one. "undilated" takes 1, for the whole unit.
 
     Raises:
         ValueError: If a number cannot be reached or a word is unknown.
@@ -111,6 +111,8 @@ def resnet_plan(
             first = rate
             if index == 0 and first_unit == "previous":
                 first = before * factor
+            if index == 0 and first_unit == "undilated":
+                first = rate = factor
             stride = stage.stride if index == 0 else 1
             width = WIDTHS[number]
             if depth < 50:
@@ -189,11 +191,8 @@ class ResNet(nn.Module):
         )
         channels = 64
         for number, units in enumerate(self.plan, 1):
-            modules = []
-            for unit in units:
-                modules.append(ResidualUnit(unit, channels))
-                channels = unit.widths[-1]
-            self.add_module(f"layer{number}", nn.Sequential(*modules))
+            self.add_module(f"layer{number}", chain(units, channels))
+            channels = units[-1].widths[-1]
         self.channels = channels
 
     def features(self, x: Tensor) -> dict[str, Tensor]:

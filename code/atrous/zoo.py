@@ -6,7 +6,7 @@ from functools import partial
 
 from torch import nn
 
-from atrous import aspp, deeplab, dilationnet
+from atrous import aspp, deeplab, dilationnet, drn
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     **{
@@ -24,6 +24,8 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
         deeplab.deeplabv2_vgg16, rates=aspp.ASPP_L
     ),
     "deeplabv2_resnet101": deeplab.deeplabv2_resnet,
+    **{name: partial(drn.DRNClassifier, name) for name in drn.VARIANTS},
+    **{f"{name}_seg": partial(drn.DRNSeg, name) for name in drn.VARIANTS},
 }
 
 

@@ -61,6 +61,10 @@ def geometry(network):
         ({"convention": "caffe"}, ([(1, 2)] * 6, [(1, 4)] * 3)),
         ({"first_unit": "full"}, ([(1, 2)] * 6, [(1, 4)] * 3)),
         (
+            {"first_unit": "undilated"},
+            ([(1, 1)] + [(1, 2)] * 5, [(1, 1), (1, 4), (1, 4)]),
+        ),
+        (
             {"convention": "caffe", "multi_grid": (1, 2, 4)},
             ([(1, 2)] * 6, [(1, 4), (1, 8), (1, 16)]),
         ),
@@ -80,13 +84,21 @@ def test_rates_at_output_stride_8(options, last_two):
     assert found[2:] == list(last_two)
 
 
-def test_a_basic_unit_takes_the_old_rate_where_its_stride_was():
+@pytest.mark.parametrize(
+    ("first_unit", "rates"),
+    [
+        ("previous", ([1, 2, 2, 2], [2, 4, 4, 4])),
+        ("full", ([2, 2, 2, 2], [4, 4, 4, 4])),
+        ("undilated", ([1, 1, 2, 2], [1, 1, 4, 4])),
+    ],
+)
+def test_a_basic_unit_takes_the_old_rate_where_its_stride_was(
+    first_unit, rates
+):
+    """Undilated it does so in both of its convolutions."""
     with torch.device("meta"):
-        network = ResNet(18, output_stride=8)
-    assert geometry(network)[2:] == [
-        [(1, 1), (1, 2), (1, 2), (1, 2)],
-        [(1, 2), (1, 4), (1, 4), (1, 4)],
-    ]
+        network = ResNet(18, output_stride=8, first_unit=first_unit)
+    assert geometry(network)[2:] == [[(1, r) for r in row] for row in rates]
 
 
 @pytest.mark.parametrize(

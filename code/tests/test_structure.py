@@ -19,9 +19,10 @@ LAYERS = (
         "plans",
         "residual",
         "training",
+        "upsampling",
     },
     {"aspp", "bilateral", "context", "crf", "resnet", "vgg"},
-    {"deeplab", "dilationnet"},
+    {"deeplab", "dilationnet", "drn"},
     {"weights", "zoo"},
 )
 FOR_CHAPTERS = {"figures", "tables"}
