@@ -17,10 +17,11 @@ LAYERS = (
         "lattice",
         "operators",
         "plans",
+        "probes",
         "residual",
         "training",
     },
-    {"aspp", "bilateral", "context", "crf", "resnet", "vgg"},
+    {"aspp", "bilateral", "context", "crf", "gridding", "resnet", "vgg"},
     {"deeplab", "dilationnet"},
     {"weights", "zoo"},
 )
