@@ -150,6 +150,10 @@ def gridding_score(
     A checkerboard has 1 at r = 2; white noise (1 - 1 / r^2)
     (2 halfwidth)^2, the area of the squares; r^2 unrelated smooth maps
     interleaved 1 - 1 / r^2, since their mean is smooth.
+
+    Source:
+        Yu, Koltun & Funkhouser, CVPR 2017, "Degridding", for what gridding
+        is; the score is this book's.
     """
     on_grid, total = (
         energy.sum(1)

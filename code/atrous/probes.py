@@ -133,9 +133,9 @@ def phase_graph(
     """Which input phases reach which output phases, bool (r^2, r^2).
 
     [i, j] is true if any pixel of input phase i has a gradient in the sum
-    of all outputs of phase j. The sum has random signed weights, so that
-    nothing cancels, and the inputs are normal, so that some of every ReLU's
-    inputs are positive; a path that is dead for all of them does not count.
+    of all outputs of phase j. The sum has random weights, so that nothing
+    cancels, and the inputs are normal, so that most ReLUs are alive at some
+    pixel; a path that is dead at all of them does not count.
     The identity, r^2 edges, for a 3x3 convolution of rate r; all r^4 edges
     for one of rate 1, if r is at most 3.
 

@@ -143,8 +143,26 @@ def test_known_scores():
         assert gridding_score(board, 3, **options).item() < 1e-9
         assert gridding_score(stripes, 3, **options).item() == pytest.approx(1)
         assert gridding_score(board, 1, **options).item() == 0
-        flat = torch.full((2, 3, 48, 48), 0.1)
-        assert gridding_score(flat, 2, **options).tolist() == [0, 0]
+
+
+@given(st.floats(-1e6, 1e6))
+@settings(deadline=None)
+def test_a_constant_map_scores_0(value):
+    flat = torch.full((2, 3, 15, 21), value, dtype=torch.float64)
+    assert gridding_score(flat, 3, halfwidth=0).tolist() == [0, 0]
+    flat = flat[..., :14, :13]
+    assert gridding_score(flat, 2, halfwidth=0.25).tolist() == [0, 0]
+
+
+def test_the_mean_under_the_window_is_taken_off():
+    """So that nothing is left at zero frequency to leak from."""
+    maps = normal(2, 3, 18, 26) + torch.linspace(0, 9, 26).double()
+    window = torch.outer(*(torch.hann_window(n).double() for n in (18, 26)))
+    mean = (maps * window).sum((2, 3), keepdim=True) / window.sum()
+    expected = ((maps - mean) * window).square().sum((2, 3)) * 18 * 26
+    torch.testing.assert_close(
+        grid_energy(maps, 2)[1], expected, rtol=1e-6, atol=0
+    )
 
 
 def test_smooth_maps_score_nothing_and_their_border_neither():

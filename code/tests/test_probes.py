@@ -164,11 +164,21 @@ def test_a_shift_permutes_the_phases():
 
 
 def test_nothing_cancels():
-    difference = conv(1, inputs=2, bias=False)  # of outputs, and of channels
-    difference.weight.data.zero_()
-    difference.weight.data[0, :, 1, 0] = torch.tensor([1.0, -1.0])
-    difference.weight.data[0, :, 1, 2] = torch.tensor([-1.0, 1.0])
-    assert graph(difference, 2, channels=2).sum() == 4
+    """Neither over input channels, nor over output channels."""
+    opposite = conv(2, inputs=2, bias=False)
+    opposite.weight.data[:, 1] = -opposite.weight.data[:, 0]
+    assert graph(opposite, 2, channels=2).sum() == 4
+    opposite = conv(2, outputs=2, bias=False)
+    opposite.weight.data[1] = -opposite.weight.data[0]
+    assert graph(opposite, 2).sum() == 4
+
+
+def test_the_graph_is_the_union_over_probes():
+    def module(x):
+        return x if x.mean() > 0 else x.roll(1, 3)
+
+    assert graph(module, 2, probes=1).sum() == 4
+    assert graph(module, 2, probes=8).sum() == 8
 
 
 def test_a_relu_that_is_rarely_alive_still_passes():
