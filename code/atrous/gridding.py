@@ -116,8 +116,8 @@ def grid_energy(
             )
         place = rate * torch.arange(side)  # in steps of the grid / side
         point = (2 * place + side) // (2 * side)  # the nearest one
-        distance = (place - point * side).abs() / rate
-        inside = (max(bins, 0.5) + 0.5 - distance).clamp(0, 1).double()
+        distance = (place - point * side).abs().double() / rate  # in bins
+        inside = (max(bins, 0.5) + 0.5 - distance).clamp(0, 1)
         near.append(inside)
         middle.append(inside * (point % rate == 0))
         taper = torch.hann_window(side, dtype=torch.float64)
@@ -159,4 +159,4 @@ def gridding_score(
         energy.sum(1)
         for energy in grid_energy(maps, rate, halfwidth=halfwidth)
     )
-    return torch.where(total > 0, on_grid / total, 0.0)
+    return torch.where(total == 0, 0.0, on_grid / total)

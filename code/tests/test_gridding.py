@@ -152,6 +152,8 @@ def test_a_constant_map_scores_0(value):
     assert gridding_score(flat, 3, halfwidth=0).tolist() == [0, 0]
     flat = flat[..., :14, :13]
     assert gridding_score(flat, 2, halfwidth=0.25).tolist() == [0, 0]
+    flat[1, 0, 0, 0] = math.nan
+    assert gridding_score(flat, 2).isnan().tolist() == [False, True]
 
 
 def test_the_mean_under_the_window_is_taken_off():
