@@ -17,11 +17,12 @@ LAYERS = (
         "lattice",
         "operators",
         "plans",
+        "probes",
         "residual",
         "training",
         "upsampling",
     },
-    {"aspp", "bilateral", "context", "crf", "resnet", "vgg"},
+    {"aspp", "bilateral", "context", "crf", "gridding", "resnet", "vgg"},
     {"deeplab", "dilationnet", "drn"},
     {"weights", "zoo"},
 )
