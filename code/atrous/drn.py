@@ -56,8 +56,8 @@ def drn_plan(
     Args:
         variant: One of `VARIANTS`.
         first_unit: For architecture A only, as in `resnet_plan`. None means
-            "full": every unit dilated. The released code is "undilated"; a
-            plain ResNet's weights are exact with "previous".
+            "previous", which keeps ResNet's receptive field, as the paper
+            states, and is exact for its weights. Released: "undilated".
         dead_projection: For DRN-C-58 only: whether level 7 has, as released,
             the projection that a residual connection would need, 1,049,600
             parameters. Nothing is added there: they are dead. None is True.
@@ -256,4 +256,5 @@ class DRNSeg(nn.Module):
 
 
 def _held(first_unit: str | None) -> dict:
-    return {"output_stride": OUTPUT_STRIDE, "first_unit": first_unit or "full"}
+    first_unit = first_unit or "previous"
+    return {"output_stride": OUTPUT_STRIDE, "first_unit": first_unit}

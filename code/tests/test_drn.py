@@ -16,6 +16,7 @@ from atrous.drn import (
     drn_plan,
     drn_windows,
 )
+from atrous.resnet import resnet_plan, resnet_windows
 from atrous.upsampling import transposed_bilinear
 from atrous.weights import deviation, reference_fill_, reference_input
 
@@ -154,7 +155,7 @@ def spatial(module):
 @pytest.mark.parametrize(
     ("options", "rates"),
     [
-        ({}, [2, 2, 2, 2, 4, 4, 4, 4]),
+        ({}, [1, 2, 2, 2, 2, 4, 4, 4]),
         ({"first_unit": "full"}, [2, 2, 2, 2, 4, 4, 4, 4]),
         ({"first_unit": "previous"}, [1, 2, 2, 2, 2, 4, 4, 4]),
         ({"first_unit": "undilated"}, [1, 1, 2, 2, 1, 1, 4, 4]),
@@ -169,7 +170,15 @@ def test_forms_of_architecture_a(options, rates):
     assert all(w.dilation == 1 for w in windows[:-8])
 
 
-@pytest.mark.parametrize("first_unit", [None, "previous"])
+@pytest.mark.parametrize("variant", ["drn_a_18", "drn_a_34", "drn_a_50"])
+def test_architecture_a_keeps_the_field_of_its_resnet(variant):
+    depth = int(variant.removeprefix("drn_a_"))
+    ours = fields(drn_windows(variant))[-1]
+    plain = fields(resnet_windows(resnet_plan(depth)))[-1]
+    assert (ours.size, ours.jump) == (plain.size, 8)
+
+
+@pytest.mark.parametrize("first_unit", [None, "full"])
 @torch.no_grad()
 def test_the_released_a_50_is_neither_of_the_other_forms(first_unit):
     network = zoo.build("drn_a_50", first_unit=first_unit).double().eval()
