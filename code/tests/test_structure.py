@@ -17,11 +17,13 @@ LAYERS = (
         "lattice",
         "operators",
         "plans",
+        "pooling",
         "residual",
+        "tracing",
         "training",
     },
-    {"aspp", "bilateral", "context", "crf", "resnet", "vgg"},
-    {"deeplab", "dilationnet"},
+    {"aspp", "bilateral", "context", "crf", "resnet", "rules", "vgg"},
+    {"deeplab", "dilationnet", "surgery"},
     {"weights", "zoo"},
 )
 FOR_CHAPTERS = {"figures", "tables"}
