@@ -66,7 +66,7 @@ def dilated_avg_pool2d(
     """
     channels = x.shape[1]
     taps = torch.ones(
-        channels, 1, *kernel_size, dtype=x.dtype, device=x.device
+        (channels, 1, *kernel_size), dtype=x.dtype, device=x.device
     )
     total = F.conv2d(
         F.pad(x, _sides(padding, excess)),
@@ -85,14 +85,26 @@ def dilated_avg_pool2d(
     return total / F.conv2d(counted, taps[:1], dilation=dilation)
 
 
-def crop(*maps: Tensor) -> list[Tensor]:
-    """Maps (B, C, H, W) cut at the bottom and right to their common size."""
-    cropped = []
-    for x in maps:
-        for other in maps:
-            x = x[..., : other.shape[-2], : other.shape[-1]]
-        cropped.append(x)
-    return cropped
+def crop(*maps: Tensor, dilation: int) -> list[Tensor]:
+    """Maps (B, C, H, W) cut at the bottom and right to their common size.
+
+    Args:
+        maps: Two maps or more, whose sides differ by less than a step.
+        dilation: That step, places of these maps to one of the coarse grid.
+
+    Raises:
+        ValueError: If they have different sides on the coarse grid.
+    """
+    sizes = [x.shape[-2:] for x in maps]
+    coarse = {tuple(-(-side // dilation) for side in size) for size in sizes}
+    if len(coarse) > 1:
+        listed = " and ".join(f"{height}x{width}" for height, width in sizes)
+        raise ValueError(
+            f"maps of {listed} places: they differ even at every "
+            f"dilation={dilation} places"
+        )
+    height, width = map(min, zip(*sizes, strict=True))
+    return [x[..., :height, :width] for x in maps]
 
 
 def _sides(padding: Pair, excess: Pair = (0, 0)) -> tuple[int, ...]:

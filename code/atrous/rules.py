@@ -82,16 +82,15 @@ class Surgery:
         owed = sorted({g.dilation for g in grids})
         strides = sorted({g.stride for g in grids} - {None})
         if len(owed) > 1 or len(strides) > 1:
-            layer.refuse(
-                f"joins maps of strides {strides} that owe dilations {owed}"
-            )
+            layer.refuse(f"joins strides {strides} and dilations {owed}")
         grid = next((g for g in grids if g.stride), grids[0])
         if owed == [1] or len({g.size for g in grids}) == 1:
             return grid
         # Equal sizes before may differ now, beyond the last coarse place.
         graph = layer.node.graph
         with graph.inserting_before(layer.node):
-            cropped = graph.call_function(crop, tuple(inputs))
+            step = {"dilation": grid.dilation}
+            cropped = graph.call_function(crop, tuple(inputs), step)
             for i, x in enumerate(inputs):
                 part = graph.call_function(operator.getitem, (cropped, i))
                 layer.node.replace_input_with(x, part)
