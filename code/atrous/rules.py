@@ -6,17 +6,9 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import fx, nn
 
+from atrous import tracing
 from atrous.pooling import crop, dilated_avg_pool2d, dilated_max_pool2d
-from atrous.tracing import (
-    ALONG,
-    POINTWISE,
-    STATISTICS,
-    WHY,
-    Layer,
-    constant,
-    dynamic,
-    pair,
-)
+from atrous.tracing import Layer, constant, dynamic, pair
 
 POOLINGS = {"max_pool2d": dilated_max_pool2d, "avg_pool2d": dilated_avg_pool2d}
 
@@ -28,8 +20,7 @@ class Grid(NamedTuple):
         stride: Input pixels between its places; None after a layer without
             a rule, which is allowed while nothing is owed.
         dilation: The dilation owed: places to one of the old network's.
-        size: A node, and the rows and columns that it has more than that
-            node's output.
+        size: A node, and how many rows and columns more than its output.
     """
 
     stride: int | None
@@ -125,24 +116,22 @@ class Surgery:
         node, options, owed = layer.node, layer.options, grid.dilation
         after = self.slide(layer, grid)
         edit = {"stride": (1, 1)} if after.dilation > owed else {}
-        around = (0, 0, 0, 0)
         if owed > 1:
             self.check(layer)
             edit["dilation"] = _times(owed, layer.dilation)
             left, right, top, bottom = sides = _times(owed, layer.sides)
-            even = (left, top) == (right, bottom)
-            edit["padding"] = (top, left) if even else (0, 0)
-            around = (0, 0, 0, 0) if even else sides
+            edit["padding"] = (top, left)
+            if (left, top) != (right, bottom):
+                edit["padding"], x = (0, 0), options["input"]
+                with node.graph.inserting_before(node):
+                    padded = node.graph.call_function(F.pad, (x, sides))
+                node.replace_input_with(x, padded)
+                options["input"] = padded
         if layer.module is None:
             node.args = (options.pop("input"), options.pop("weight"))
             node.kwargs = options | edit
         elif self.edits.setdefault(layer.module, edit) != edit:
             layer.refuse("is called twice and would change in two ways")
-        if any(around):
-            x = node.args[0]
-            with node.graph.inserting_before(node):
-                padded = node.graph.call_function(F.pad, (x, around))
-            node.replace_input_with(x, padded)
         return after
 
     def check(self, layer: Layer) -> None:
@@ -208,6 +197,12 @@ class Surgery:
                     layer.refuse(f"joins {node.target!r}: {[*shape]}")
         return grid
 
+    def normalisation(self, layer: Layer, grid: Grid) -> Grid:
+        """Nothing changes if the statistics are kept from training."""
+        if layer.options.get("running_mean") is None:
+            return self.unknown(layer, grid)
+        return grid
+
     def along(self, layer: Layer, grid: Grid) -> Grid:
         """Nothing changes along the batch or the channels."""
         if layer.options.get("dim") in (None, 0, 1, -3, -4):
@@ -230,26 +225,31 @@ class Surgery:
         same = grid.dilation == 1 or all(
             n.target is operator.getitem and n.args[1] in (0, 1) for n in users
         )
-        if wanted in ("dtype", "device", 0, 1) or (wanted == "shape" and same):
+        if wanted in ("dtype", "device", 0, 1):
+            return None
+        if same and wanted in ("shape", 2, 3, -1, -2):
             return None
         return self.unknown(layer, grid)
 
     def unknown(self, layer: Layer, grid: Grid) -> Grid:
         """Allowed only while nothing is owed."""
         if grid.dilation > 1:
-            why = WHY.get(layer.kind, "has no rule and might mix places")
+            why = tracing.WHY.get(
+                layer.kind, "has no rule and might mix places"
+            )
             layer.refuse(f"{why}: remove it, or cut the model before it")
-        keeps = layer.kind in STATISTICS.split()
+        keeps = layer.kind in tracing.STATISTICS.split()
         return Grid(grid.stride if keeps else None, 1, (layer.node, 0, 0))
 
 
 RULES = {
-    **dict.fromkeys(POINTWISE, Surgery.pointwise),
-    **dict.fromkeys(ALONG, Surgery.along),
+    **dict.fromkeys(tracing.POINTWISE, Surgery.pointwise),
+    **dict.fromkeys(tracing.ALONG, Surgery.along),
     "conv2d": Surgery.convolution,
     "max_pool2d": Surgery.pooling,
     "avg_pool2d": Surgery.pooling,
     "pad": Surgery.padding,
+    "batch_norm": Surgery.normalisation,
     "getitem": Surgery.part,
     "getattr": Surgery.number,
     "size": Surgery.number,

@@ -21,6 +21,7 @@ CLASSES = {
     nn.MaxPool2d: "max_pool2d",
     nn.AvgPool2d: "avg_pool2d",
     nn.ConstantPad2d: "pad",
+    nn.BatchNorm2d: "batch_norm",
     nn.Softmax: "softmax",
     nn.LogSoftmax: "log_softmax",
 }
@@ -32,6 +33,7 @@ SIGNATURES = {
     "avg_pool2d": "input kernel_size stride padding ceil_mode "
     "count_include_pad divisor_override",
     "pad": "input pad mode value",
+    "batch_norm": "input running_mean",
     "cat": "tensors dim",
     "concat": "tensors dim",
     "softmax": "input dim",
@@ -43,16 +45,15 @@ SIGNATURES = {
     "size": "input index",
 }
 WINDOWS = ("conv2d", "max_pool2d", "avg_pool2d")
-# Kinds that act on each place alone. Batch normalisation does so in
-# evaluation mode.
+# Kinds that act on each place alone.
 _POINTWISE = """
-AlphaDropout BatchNorm2d CELU ChannelShuffle Dropout Dropout2d ELU
+AlphaDropout CELU ChannelShuffle Dropout Dropout2d ELU
 FeatureAlphaDropout GELU Hardsigmoid Hardswish Hardtanh Identity LeakyReLU
 LocalResponseNorm LogSigmoid Mish PReLU ReLU ReLU6 RReLU SELU SiLU Sigmoid
 Softmax2d Softplus Softshrink Softsign SyncBatchNorm Tanh Tanhshrink
 Threshold
 
-abs add add_ batch_norm celu clamp clamp_ clone contiguous detach div div_
+abs add add_ celu clamp clamp_ clone contiguous detach div div_
 dropout dropout2d elu exp float gelu hardsigmoid hardswish hardtanh iadd
 imul isub itruediv leaky_relu log logsigmoid maximum minimum mish mul mul_
 neg ones_like pow prelu relu relu6 relu_ rsqrt selu sigmoid sigmoid_ silu
@@ -63,7 +64,8 @@ POINTWISE = frozenset(_POINTWISE.split())
 ALONG = ("cat", "concat", "softmax", "log_softmax", "chunk", "split")
 # Kinds that keep a grid, and cannot once it is denser.
 STATISTICS = (
-    "GroupNorm InstanceNorm2d LayerNorm group_norm instance_norm layer_norm"
+    "GroupNorm InstanceNorm2d LayerNorm batch_norm group_norm instance_norm "
+    "layer_norm"
 )
 # Why other kinds could not be exact.
 REASONS = {
@@ -232,7 +234,7 @@ def _kind(node: fx.Node) -> str:
     """Name of a function of torch or operator, or of a method."""
     if node.op != "call_function":
         return node.target if node.op == "call_method" else node.op
-    name = node.target.__name__
+    name = getattr(node.target, "__name__", "")
     torchs = [getattr(library, name, None) for library in LIBRARIES]
     if node.target in torchs or node.target is getattr:
         return name

@@ -363,6 +363,10 @@ FORMS = {
         {"s": nn.Softmax(1)},
     ),
     "numbers": (conversions, {}),
+    "normalised by a function": (
+        lambda m, x: F.batch_norm(x, m.n.running_mean, m.n.running_var),
+        {"n": nn.BatchNorm2d(C)},
+    ),
     "in place": (in_place, {"c": down(1)}),
     "reflected 1x1": (
         lambda m, x: m.c(x),
@@ -439,7 +443,7 @@ def test_global_pooling_before_anything_is_owed():
     """Squeeze and excitation in an early stage."""
 
     def step(m, x):
-        x = m.one(x)
+        x = m.one(x / x.size(2) * x.shape[-1])
         scale = m.e(m.n(m.s(m.pool(x)))).sigmoid()
         return m.two(m.norm(x) * scale)
 
@@ -513,6 +517,16 @@ REFUSED = {
         lambda m, x: m.norm(x),
         {"norm": nn.GroupNorm(2, C)},
         "GroupNorm 'norm'.* would take its statistics",
+    ),
+    "statistics of the batch": (
+        lambda m, x: m.norm(x),
+        {"norm": nn.BatchNorm2d(C, track_running_stats=False)},
+        "BatchNorm2d 'norm'.* would take its statistics",
+    ),
+    "statistics by a function": (
+        lambda m, x: F.batch_norm(x, None, None, training=True),
+        {},
+        "batch_norm 'batch_norm'.* would take its statistics",
     ),
     "other padding": (
         lambda m, x: m.c(x),
