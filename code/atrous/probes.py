@@ -92,7 +92,7 @@ def support(response: Tensor) -> Tensor:
     Raises:
         ValueError: If the response is zero everywhere.
     """
-    touched = (response != 0).flatten(0, -3).any(0)
+    touched = (response != 0).reshape(-1, *response.shape[-2:]).any(0)
     places = touched.nonzero()
     if not len(places):
         raise ValueError("response: zero everywhere, so it has no support")

@@ -259,3 +259,12 @@ def test_components_of_a_chain_and_of_blocks():
 def test_wrong_values_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_support_of_one_map_and_of_many():
+    maps = torch.zeros(2, 3, 5, 6)
+    maps[0, 1, 1, 2] = maps[1, 2, 3, 4] = -1.0
+    touched = support(maps)
+    assert touched.shape == (3, 3)
+    assert touched.sum() == 2
+    assert torch.equal(support(maps.abs().sum((0, 1))), touched)
