@@ -393,6 +393,19 @@ def test_forms(form, size):
     assert_exact(model, 4, 2, torch.randn(2, C, *size))
 
 
+@pytest.mark.parametrize("output_stride", [1, 2, 4, 12])
+def test_strides_of_functions(output_stride):
+    """A pooling's is its kernel unless it says so."""
+
+    def step(m, x):
+        x = F.conv2d(x, m.c.weight, None, 2, 1)
+        return m.c(F.avg_pool2d(F.max_pool2d(x, 2), [3]))
+
+    model = Net(step, c=down(1))
+    reference_fill_(model)
+    assert_exact(model, 12, output_stride, torch.randn(1, C, 61, 74))
+
+
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
 def test_other_paddings_where_nothing_is_owed(mode):
     model = Net(lambda m, x: m.b(m.a(x)), a=down(), b=down(1, 1))
