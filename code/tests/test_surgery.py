@@ -261,6 +261,8 @@ def test_same_state_dict_own_tensors_same_mode():
     x = torch.rand(1, C, 16, 16)
     expected = model.eval()(x)
     assert error(dilated.eval()(x)[..., ::4, ::4], expected) < 1e-5
+    quiet = dilate(model.eval(), 2)
+    assert not any(m.training for m in quiet.modules())
     assert not hasattr(dilated, "pool")  # its stride would mislead
     with pytest.raises(NotImplementedError):
         dilated.get_submodule("last")(x)
