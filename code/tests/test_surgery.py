@@ -261,6 +261,8 @@ def test_same_state_dict_own_tensors_same_mode():
     x = torch.rand(1, C, 16, 16)
     expected = model.eval()(x)
     assert error(dilated.eval()(x)[..., ::4, ::4], expected) < 1e-5
+    quiet = dilate(model.eval(), 2)
+    assert not any(m.training for m in quiet.modules())
     assert not hasattr(dilated, "pool")  # its stride would mislead
     with pytest.raises(NotImplementedError):
         dilated.get_submodule("last")(x)
@@ -391,6 +393,19 @@ def test_forms(form, size):
     model = tail(step, **modules)
     reference_fill_(model)
     assert_exact(model, 4, 2, torch.randn(2, C, *size))
+
+
+@pytest.mark.parametrize("output_stride", [1, 2, 4, 12])
+def test_strides_of_functions(output_stride):
+    """A pooling's is its kernel unless it says so."""
+
+    def step(m, x):
+        x = F.conv2d(x, m.c.weight, None, 2, 1)
+        return m.c(F.avg_pool2d(F.max_pool2d(x, 2), [3]))
+
+    model = Net(step, c=down(1))
+    reference_fill_(model)
+    assert_exact(model, 12, output_stride, torch.randn(1, C, 61, 74))
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
