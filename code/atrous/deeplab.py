@@ -146,6 +146,8 @@ class MultiScale(nn.Module):
 
     Source:
         Chen et al., arXiv:1606.00915, section 4.1.2: scales 0.5, 0.75, 1.
+        Departs: the paper upsamples each scale to the picture before the
+        maximum; as kazuto1011's port, this takes it on the largest's grid.
     """
 
     def __init__(
