@@ -88,7 +88,7 @@ def _read(path: str | Path) -> dict[str, Tensor]:
     """The state dict in a file."""
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(
             f"path={str(path)!r}: torch.load with weights_only=True refuses "
             "this file: it is damaged or holds more than tensors"
