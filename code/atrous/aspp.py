@@ -182,8 +182,10 @@ class ASPP(nn.Module):
         return self.project(torch.cat(maps, 1))
 
     def _check(self, x: Tensor) -> None:
-        norm = self.pooled and self.pooled.conv_bn
-        if isinstance(norm, nn.BatchNorm2d) and norm.training and len(x) == 1:
+        pooled = self.pooled.modules() if self.pooled is not None else ()
+        if len(x) == 1 and any(
+            isinstance(m, nn.BatchNorm2d) and m.training for m in pooled
+        ):
             raise ValueError(
                 "batch size 1 in training: image pooling leaves one value a "
                 "channel, which batch normalisation cannot normalise; take "

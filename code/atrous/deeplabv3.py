@@ -92,6 +92,7 @@ def deeplabv3(
         convention: As in `atrous.resnet.ResNet`. With "torchvision" the
             first unit of block4 keeps the rate of block3, which is exact
             for those weights: 1, 4, 8 and not 2, 4, 8 at output stride 16.
+            "caffe" rounds the stem's pooling up: sides of 16 n + 1 are best.
         image_pooling: Whether the whole picture is one of the branches.
         width: Channels of each branch.
         dropout: Probability of the dropout at the end of ASPP.
