@@ -1,7 +1,14 @@
-"""Atrous spatial pyramid pooling as DeepLab v2 has it: rates, summed."""
+"""Atrous spatial pyramid pooling: rates in parallel, summed or concatenated.
 
+DeepLab v2 sums scores. DeepLab v3 concatenates normalised features, those of
+the whole picture among them, and fuses them.
+"""
+
+import sys
+import warnings
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from atrous.arithmetic import Window, same_padding
@@ -80,6 +87,156 @@ class SummedASPP(nn.ModuleList):
     def forward(self, x: Tensor) -> Tensor:
         """Scores, (B, C, H, W)."""
         return sum(branch(x) for branch in self)
+
+
+def aspp_rates(output_stride: int) -> tuple[int, ...]:
+    """Rates that see the same pixels at any output stride.
+
+    6, 12 and 18 at 16, doubled at 8, halved at 32.
+
+    Raises:
+        ValueError: If `output_stride` does not divide 96.
+
+    Source:
+        Chen et al., arXiv:1706.05587, section 3.3.
+        Departs: the paper has no ASPP at output stride 32.
+    """
+    if output_stride < 1 or 96 % output_stride:
+        raise ValueError(f"output_stride={output_stride}: must divide 96")
+    return tuple(rate * 16 // output_stride for rate in (6, 12, 18))
+
+
+def branch_layers(*, rate: int = 1, width: int = 256) -> tuple[Layer, ...]:
+    """Plan of one branch of v3: 1x1 at rate 1, 3x3 above; normalised.
+
+    Raises:
+        ValueError: If a number is below 1.
+
+    Source:
+        Chen et al., arXiv:1706.05587, section 3.3.
+    """
+    _positive(rate=rate, width=width)
+    window = Window(1) if rate == 1 else Window(3, 1, rate, rate)
+    return (Layer("conv", window, width, norm=True),)
+
+
+class ASPP(nn.Module):
+    """Branches and the whole picture, fused: (B, C', H, W) to (B, C, H, W).
+
+    The picture's mean goes through a 1x1 convolution and is laid over all
+    places. What is concatenated goes through another, to the width C of the
+    branches.
+
+    At a rate as large as the map or larger, all taps but the central one
+    fall on padding: the filter has become a 1x1. A warning says so, once a
+    call site.
+
+    Args:
+        branches: One plan a branch.
+        channels: Input channels C'.
+        image_pooling: Whether the whole picture is among the branches.
+        dropout: Probability of the dropout at the end; 0 for none.
+
+    Raises:
+        ValueError: If there is no branch or `dropout` is not in [0, 1).
+
+    Source:
+        Chen et al., arXiv:1706.05587, section 3.3, Figure 5.
+    """
+
+    def __init__(
+        self,
+        branches: Sequence[Sequence[Layer]],
+        channels: int,
+        *,
+        image_pooling: bool = True,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        if not branches:
+            raise ValueError(f"branches={branches}: must be at least one")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout={dropout}: must be in [0, 1)")
+        self.branches = nn.ModuleList(Stack(p, channels) for p in branches)
+        widths = [plan[-1].width for plan in branches]
+        width = widths[0]
+        self.pooled = None
+        if image_pooling:
+            self.pooled = Stack(branch_layers(width=width), channels)
+            widths.append(width)
+        project = Layer("conv", Window(1), width, dropout=dropout, norm=True)
+        self.project = Stack((project,), sum(widths))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Fused features, (B, C, H, W).
+
+        Raises:
+            ValueError: If one picture is trained on with image pooling.
+        """
+        if isinstance(x, Tensor):  # torch.fx traces with something else
+            self._check(x)
+        maps = [branch(x) for branch in self.branches]
+        if self.pooled is not None:
+            pooled = self.pooled(x.mean((2, 3), keepdim=True))
+            maps.append(pooled.expand(-1, -1, x.shape[2], x.shape[3]))
+        return self.project(torch.cat(maps, 1))
+
+    def _check(self, x: Tensor) -> None:
+        pooled = self.pooled.modules() if self.pooled is not None else ()
+        if len(x) == 1 and any(
+            isinstance(m, nn.BatchNorm2d) and m.training for m in pooled
+        ):
+            raise ValueError(
+                "batch size 1 in training: image pooling leaves one value a "
+                "channel, which batch normalisation cannot normalise; take "
+                "two pictures or more, put batch normalisation into eval() "
+                "or build with image_pooling=False"
+            )
+        plans = [layer for branch in self.branches for layer in branch.plan]
+        lost = lost_taps([layer.window for layer in plans], x.shape[2:])
+        if lost:
+            warnings.warn(lost, stacklevel=_outside())
+
+
+def lost_taps(windows: Sequence[Window], size: Sequence[int]) -> str:
+    """Which filters have become smaller on a map of this size, in words.
+
+    A tap whose distance from the centre is the map's side or more falls on
+    padding at every place. Empty if every filter keeps all its taps.
+
+    Args:
+        windows: Filters of odd kernels, padded to keep the map's size.
+        size: Height and width of the map.
+
+    Source:
+        Chen et al., arXiv:1706.05587, section 3.3 and Figure 4.
+    """
+    found = []
+    for window in windows:
+        half = window.kernel // 2
+        rows, columns = (
+            1 + 2 * min(half, (side - 1) // window.dilation) for side in size
+        )
+        if min(rows, columns) < window.kernel:
+            k, rate = window.kernel, window.dilation
+            found.append(f"{k}x{k} at rate {rate} a {rows}x{columns}")
+    if not found:
+        return ""
+    height, width = size
+    return (
+        f"on a feature map of {height}x{width} filters have become smaller, "
+        f"for their other taps fall on padding: {', '.join(found)}"
+    )
+
+
+def _outside() -> int:
+    """Stack level, for `warnings`, of the first caller outside of it all."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(
+        ("atrous.", "torch.")
+    ):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _positive(**numbers: int) -> None:

@@ -50,10 +50,18 @@ class DeepLab(nn.Module):
     Args:
         backbone: Maps pictures to feature maps.
         head: Maps feature maps to scores at the same place.
+        align_corners: Whether the upsampling aligns corners.
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Module):
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        *,
+        align_corners: bool = False,
+    ):
         super().__init__()
+        self.align_corners = align_corners
         self.backbone = backbone
         self.head = head
 
@@ -63,12 +71,16 @@ class DeepLab(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, C, H, W) of a picture (B, 3, H, W)."""
-        return resize(self.scores(x), x.shape[2:])
+        return resize(self.scores(x), x.shape[2:], self.align_corners)
 
 
-def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Bilinear, corners not aligned: (B, C, H, W) to (B, C, *size)."""
-    return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)
+def resize(
+    x: Tensor, size: Sequence[int], align_corners: bool = False
+) -> Tensor:
+    """Bilinear: (B, C, H, W) to (B, C, *size)."""
+    return F.interpolate(
+        x, tuple(size), mode="bilinear", align_corners=align_corners
+    )
 
 
 def deeplabv2_vgg16(

@@ -19,6 +19,8 @@ class Layer(NamedTuple):
         dropout: Probability of the dropout that follows; 0 for none.
         ceil_mode: Whether max pooling rounds its output size up, as Caffe
             does; `atrous.arithmetic.output_size` always rounds down.
+        norm: Whether batch normalisation follows a convolution, which then
+            has no bias; before the ReLU.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Layer(NamedTuple):
     relu: bool = True
     dropout: float = 0.0
     ceil_mode: bool = False
+    norm: bool = False
 
 
 def windows(layers: Sequence[Layer]) -> tuple[Window, ...]:
@@ -53,13 +56,16 @@ class Stack(nn.Sequential):
         if len(set(names)) < len(names):
             raise ValueError(f"layers: names must be unique, got {names}")
         self.plan = tuple(layers)
-        for name, w, width, relu, dropout, ceil_mode in self.plan:
+        for name, w, width, relu, dropout, ceil_mode, norm in self.plan:
             geometry = (w.kernel, w.stride, w.padding, w.dilation)
             if width is None:
                 pool = nn.MaxPool2d(*geometry, ceil_mode=ceil_mode)
                 self.add_module(name, pool)
                 continue
-            self.add_module(name, nn.Conv2d(channels, width, *geometry))
+            convolution = nn.Conv2d(channels, width, *geometry, bias=not norm)
+            self.add_module(name, convolution)
+            if norm:
+                self.add_module(f"{name}_bn", nn.BatchNorm2d(width))
             if relu:
                 self.add_module(f"{name}_relu", nn.ReLU())
             if dropout:
@@ -67,10 +73,12 @@ class Stack(nn.Sequential):
             channels = width
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """Every layer's output by its name, after ReLU and dropout."""
+        """Every layer's output by its name, after all that follows it."""
+        names = {layer.name for layer in self.plan}
         outputs = {}
         for name, module in self.named_children():
             x = module(x)
-            layer = name.removesuffix("_relu").removesuffix("_drop")
+            if name in names:
+                layer = name
             outputs[layer] = x
         return outputs

@@ -16,9 +16,10 @@ class Unit(NamedTuple):
     Attributes:
         windows: Their spatial structure, the same along both axes.
         widths: Their output channels.
-        shortcut: "added" to the main path; "none"; or "dead": none either,
-            but the projection that it would have needed is among the
-            weights.
+        shortcut: "added" to the main path; "sampled": added, and at a
+            stride taken at every stride-th place, without weights; "none";
+            or "dead": none either, but the projection that it would have
+            needed is among the weights.
     """
 
     windows: tuple[Window, ...]
@@ -59,14 +60,14 @@ class ResidualUnit(nn.Module):
     """max(F(x) + shortcut(x), 0): (B, C, H, W) to (B, C', H', W').
 
     The shortcut is x itself, or a 1x1 convolution where shapes change; a
-    plan can leave it out. A dead projection is never run: it is there for
-    weights that have one to load.
+    plan can sample x instead, or leave the shortcut out. A dead projection
+    is never run: it is there for weights that have one to load.
     """
 
     def __init__(self, plan: Unit, channels: int):
         super().__init__()
         self.convolutions = len(plan.widths)
-        self.adds = plan.shortcut == "added"
+        self.adds = plan.shortcut in ("added", "sampled")
         out, before = plan.widths[-1], channels
         path = zip(plan.windows, plan.widths, strict=True)
         for i, (w, width) in enumerate(path, 1):
@@ -77,7 +78,9 @@ class ResidualUnit(nn.Module):
             before = width
         self.downsample = None
         reshapes = plan.stride > 1 or channels != out
-        if reshapes and plan.shortcut != "none":
+        if reshapes and plan.shortcut == "sampled":
+            self.downsample = nn.MaxPool2d(1, plan.stride)
+        elif reshapes and plan.shortcut != "none":
             self.downsample = nn.Sequential(
                 nn.Conv2d(channels, out, 1, plan.stride, bias=False),
                 nn.BatchNorm2d(out),

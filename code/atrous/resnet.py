@@ -70,27 +70,33 @@ def resnet_plan(
     multi_grid: Sequence[int] | None = None,
     stride_on: str = "3x3",
     first_unit: str = "previous",
+    block: int = 4,
 ) -> tuple[tuple[Unit, ...], ...]:
-    """Units of the four stages of a ResNet at an output stride.
+    """Units of the stages of a ResNet at an output stride.
 
     Args:
         depth: 18, 34, 50 or 101.
-        output_stride: Input pixels per output pixel: 4, 8, 16 or 32.
-        multi_grid: Rates of the last stage's units, each multiplied by the
-            rate of the stage; all 1 if None.
+        output_stride: Input pixels per output pixel: 4, 8, 16 or 32, and
+            with replicas on to 32 x 2^(block - 4).
+        multi_grid: Rates of the units of stage 4 and its replicas, each
+            multiplied by the rate of its stage; all 1 if None.
         stride_on: "3x3" or the first "1x1" of a stage's first unit. Units
             of two 3x3 convolutions carry it on the first one either way.
         first_unit: In a stage of higher rate than the one before, the rate
             of the first unit up to the convolution that had the stride:
             "previous" keeps the rate of the stage before, "full" takes the
             new one. "undilated" takes 1, for the whole unit.
+        block: Number of the last stage, at least 4. From 5 on, each is a
+            replica of stage 4 with stride 2, its shortcut sampled: it has
+            the same weights at every output stride.
 
     Raises:
         ValueError: If a number cannot be reached or a word is unknown.
 
     Source:
-        He et al., arXiv:1512.03385, Table 1; output stride and Multi-Grid:
-        Chen et al., arXiv:1706.05587, sections 3.1 and 3.2.1.
+        He et al., arXiv:1512.03385, Table 1; output stride, Multi-Grid and
+        replicas: Chen et al., arXiv:1706.05587, sections 3.1 and 3.2.1.
+        Departs: the paper puts a stage's stride into its last unit.
     """
     if depth not in UNITS:
         raise ValueError(f"depth={depth}: must be one of {[*UNITS]}")
@@ -102,11 +108,14 @@ def resnet_plan(
             f"multi_grid={multi_grid}: ResNet-{depth} needs {last} rates, "
             "each at least 1"
         )
+    if block < 4:
+        raise ValueError(f"block={block}: must be at least 4")
     plan, before = [], 1
-    for number, stage in enumerate(stage_plan(output_stride)):
-        units = []
-        for index in range(UNITS[depth][number]):
-            factor = grid[index] if number == 3 else 1
+    strides = (1, 2, 2, 2, *[2] * (block - 4))
+    for number, stage in enumerate(stage_plan(output_stride, strides=strides)):
+        units, kind = [], min(number, 3)
+        for index in range(UNITS[depth][kind]):
+            factor = grid[index] if kind == 3 else 1
             rate = stage.dilation * factor
             first = rate
             if index == 0 and first_unit == "previous":
@@ -114,11 +123,13 @@ def resnet_plan(
             if index == 0 and first_unit == "undilated":
                 first = rate = factor
             stride = stage.stride if index == 0 else 1
-            width = WIDTHS[number]
             if depth < 50:
-                units.append(basic(width, stride, first, rate))
+                unit = basic(WIDTHS[kind], stride, first, rate)
             else:
-                units.append(bottleneck(width, stride, first, stride_on))
+                unit = bottleneck(WIDTHS[kind], stride, first, stride_on)
+            if number > 3 and stride > 1:
+                unit = unit._replace(shortcut="sampled")
+            units.append(unit)
         before = stage.dilation
         plan.append(tuple(units))
     return tuple(plan)
@@ -147,6 +158,7 @@ class ResNet(nn.Module):
         stride_on: As in `resnet_plan`.
         ceil_mode: Whether the pooling of the stem rounds its size up.
         first_unit: As in `resnet_plan`.
+        block: As in `resnet_plan`.
 
     Raises:
         ValueError: As `resnet_plan`, and if the convention is unknown.
@@ -165,6 +177,7 @@ class ResNet(nn.Module):
         stride_on: str | None = None,
         ceil_mode: bool | None = None,
         first_unit: str | None = None,
+        block: int = 4,
     ):
         super().__init__()
         choices = resolve(
@@ -178,6 +191,7 @@ class ResNet(nn.Module):
             depth,
             output_stride=output_stride,
             multi_grid=multi_grid,
+            block=block,
             **choices,
         )
         self.output_stride = output_stride
@@ -196,17 +210,17 @@ class ResNet(nn.Module):
         self.channels = channels
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """Maps by name: "stem", then "layer1" to "layer4"."""
+        """Maps by name: "stem", then "layer1" to "layer4" and beyond."""
         x = self.maxpool(self.bn1(self.conv1(x)).relu())
         maps = {"stem": x}
-        for number in range(1, 5):
+        for number in range(1, len(self.plan) + 1):
             name = f"layer{number}"
             x = maps[name] = self.get_submodule(name)(x)
         return maps
 
     def forward(self, x: Tensor) -> Tensor:
         """The last map, (B, C, H', W')."""
-        return self.features(x)["layer4"]
+        return self.features(x)[f"layer{len(self.plan)}"]
 
 
 class ResNetClassifier(ResNet):

@@ -6,7 +6,7 @@ from functools import partial
 
 from torch import nn
 
-from atrous import aspp, deeplab, dilationnet, drn
+from atrous import aspp, deeplab, deeplabv3, dilationnet, drn, resnet
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     **{
@@ -24,6 +24,16 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
         deeplab.deeplabv2_vgg16, rates=aspp.ASPP_L
     ),
     "deeplabv2_resnet101": deeplab.deeplabv2_resnet,
+    **{
+        f"deeplabv3_resnet{depth}": partial(deeplabv3.deeplabv3, depth)
+        for depth in resnet.UNITS
+    },
+    **{
+        f"deeplabv3_cascade_resnet{depth}": partial(
+            deeplabv3.deeplabv3_cascade, depth
+        )
+        for depth in resnet.UNITS
+    },
     **{name: partial(drn.DRNClassifier, name) for name in drn.VARIANTS},
     **{f"{name}_seg": partial(drn.DRNSeg, name) for name in drn.VARIANTS},
 }

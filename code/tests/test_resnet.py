@@ -16,6 +16,7 @@ from atrous.resnet import (
     resnet_plan,
     resnet_windows,
 )
+from atrous.surgery import dilate
 from atrous.weights import reference_fill_
 
 
@@ -178,6 +179,39 @@ def test_plans_keep_the_field_and_reach_the_stride(depth, stride, on, first):
         assert last.size == undilated.size
 
 
+@pytest.mark.parametrize("depth", UNITS)
+def test_replicas_go_on_where_stage_4_ends(depth):
+    """They keep the field if their strides become dilations."""
+    on_first = {"stride_on": "1x1", "first_unit": "full"}
+    options = on_first if depth >= 50 else {}
+    sizes = set()
+    for stride in (8, 16, 32, 64, 128):
+        plan = resnet_plan(depth, block=6, output_stride=stride, **options)
+        assert len(plan) == 6
+        last = fields(resnet_windows(plan))[-1]
+        assert (last.jump, last.start) == (stride, 0)
+        sizes.add(last.size)
+        with torch.device("meta"):
+            network = ResNet(depth, block=6, output_stride=stride)
+            maps = network.features(torch.empty(1, 3, 97, 129))
+        assert [*maps][-2:] == ["layer5", "layer6"]
+        assert network.layer5[0].downsample is None or stride > 32
+    assert len(sizes) == 1
+    windows = [w for stage in plan[4:] for unit in stage for w in unit.windows]
+    stage_4 = [w for unit in plan[3] for w in unit.windows]
+    assert windows == 2 * stage_4
+
+
+@torch.no_grad()
+def test_surgery_makes_the_same_of_replicas():
+    coarse = ResNet(18, block=6, output_stride=128).double().eval()
+    reference_fill_(coarse)
+    dense = ResNet(18, block=6, output_stride=16).double().eval()
+    dense.load_state_dict(coarse.state_dict())
+    x = torch.randn(1, 3, 130, 97, dtype=torch.float64)
+    torch.testing.assert_close(dilate(coarse, 16)(x), dense(x))
+
+
 def test_the_field_is_the_gradients():
     """Positive weights, so that nothing cancels; a mean for the maximum."""
     last = fields(resnet_windows(resnet_plan(18, output_stride=8)))[-1]
@@ -228,6 +262,7 @@ def test_dtypes_and_gradients(dtype):
         (lambda: ResNet(20), r"depth=20.*\[18, 34, 50, 101\]"),
         (lambda: ResNet(50, output_stride=6), r"=6.*\[4, 8, 16, 32\]"),
         (lambda: ResNet(50, output_stride=64), r"=64.*\[4, 8, 16, 32\]"),
+        (lambda: ResNet(50, block=3), "block=3: must be at least 4"),
         (lambda: ResNet(50, convention="tf"), "convention='tf'.*torchvision"),
         (lambda: ResNet(50, stride_on="5x5"), "stride_on='5x5'"),
         (lambda: ResNet(50, first_unit="half"), "first_unit='half'"),

@@ -35,7 +35,8 @@ LAYERS = (
         "vgg",
     },
     {"deeplab", "dilationnet", "drn", "surgery"},
-    {"weights", "zoo"},
+    {"checkpoints", "deeplabv3", "weights"},
+    {"zoo"},
 )
 FOR_CHAPTERS = {"figures", "tables"}
 MODULES = sorted(
