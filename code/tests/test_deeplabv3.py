@@ -224,6 +224,8 @@ def test_other_libraries_variants():
     mixed = meta("deeplabv3_resnet50", convention="torchvision")
     assert rates(mixed.backbone.layer4) == [1, 4, 8]
     assert not mixed.backbone.maxpool.ceil_mode
+    twice = meta("deeplabv3_resnet50", **TORCHVISION, multi_grid=(3, 2, 1))
+    assert rates(twice.backbone.layer4) == [6, 8, 4]
 
 
 @pytest.mark.parametrize(
