@@ -75,7 +75,11 @@ def same_line(stored, new, atol=0.0):
 
 def text_difference(stored, new, atol=0.0):
     """What differs between two texts, or an empty string."""
-    a, b = (ANSI.sub("", text).splitlines() for text in (stored, new))
+    # A column's last cell is padded to the widest, which may have changed.
+    a, b = (
+        [line.rstrip() for line in ANSI.sub("", text).splitlines()]
+        for text in (stored, new)
+    )
     if len(a) == len(b) and all(map(same_line, a, b, [atol] * len(a))):
         return ""
     return "\n".join(difflib.unified_diff(a, b, "stored", "now", n=0))

@@ -60,6 +60,7 @@ execute = load(ROOT / "code/tools/execute.py")
         ("mean", "mode", False),
         ("[ 0.001 -9.999 ]", "[-0.000 -10.000 ]", True),
         ("a   0.999  b", "a 1.000 b", True),
+        ("a  0.1156\nb  0.011", "a  0.1156 \nb  0.011  ", True),
         ("a b", "ab", False),
         ("a 1\nb 2", "a 1 b 2", False),
         ("a\nb", "a", False),
