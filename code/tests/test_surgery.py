@@ -14,6 +14,11 @@ from atrous.surgery import dilate
 from atrous.vgg import VGG16
 from atrous.weights import reference_fill_
 
+# torch says so once a process, in whichever test comes first.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Using padding='same' with even kernel"
+)
+
 C = 4  # channels of the small networks
 
 
@@ -117,7 +122,6 @@ def blocks(draw):
     return stride, draw(one)
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @settings(max_examples=150)
 @given(st.lists(blocks(), min_size=2, max_size=6), st.data(), numbers(20, 60))
 def test_random_networks_are_exact(drawn, data, height):
