@@ -173,20 +173,36 @@ class Layer(NamedTuple):
         )
 
 
-def trace(model: nn.Module) -> tuple[nn.Module, list[Layer]]:
+def trace(
+    model: nn.Module, *, leaves: Sequence[type[nn.Module]] = ()
+) -> tuple[nn.Module, list[Layer]]:
     """A copy of a network, and its layers in the order of their calls.
+
+    Args:
+        model: Any network.
+        leaves: Classes whose modules are one step each, as torch's own are.
 
     Raises:
         ValueError: If torch.fx cannot trace it, with its reason.
     """
     network = copy.deepcopy(model)
     try:
-        graph = fx.Tracer().trace(network)
+        graph = _Tracer(leaves).trace(network)
     except Exception as error:
         raise ValueError(
             f"model={type(model).__name__}: torch.fx cannot trace it: {error}"
         ) from error
     return network, [_read(node, network) for node in graph.nodes]
+
+
+class _Tracer(fx.Tracer):
+    def __init__(self, leaves: Sequence[type[nn.Module]]):
+        super().__init__()
+        self.leaves = tuple(leaves)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        own = isinstance(m, self.leaves)
+        return own or super().is_leaf_module(m, module_qualified_name)
 
 
 def constant(node: fx.Node, network: nn.Module) -> torch.Tensor:

@@ -20,6 +20,7 @@ LAYERS = (
         "pooling",
         "probes",
         "residual",
+        "taps",
         "tracing",
         "training",
         "upsampling",
@@ -29,12 +30,13 @@ LAYERS = (
         "bilateral",
         "context",
         "crf",
+        "fastconv",
         "gridding",
         "resnet",
         "rules",
         "vgg",
     },
-    {"deeplab", "dilationnet", "drn", "surgery"},
+    {"deeplab", "dilationnet", "drn", "inference", "surgery"},
     {"weights", "zoo"},
 )
 FOR_CHAPTERS = {"figures", "tables"}
