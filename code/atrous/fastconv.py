@@ -44,9 +44,10 @@ def atrous_conv2d(
     Where there is a choice it is that of `fastest`, which the first call of
     a kind has to wait for. Torch's own is called where there is none: off
     the CPU, whose library stays in charge; for types other than float32 and
-    float64; under autocast, compilation or tracing; if deterministic
-    algorithms are wanted, since the ways round differently; with strides or
-    groups; and for anything unusual or wrong, which torch then refuses.
+    float64; under autocast, compilation, tracing and `torch.func`; if
+    deterministic algorithms are wanted, since the ways round differently;
+    with strides or groups; for less than ten million multiply-adds; and for
+    anything unusual or wrong, which torch then refuses.
 
     Source:
         Chen et al., arXiv:1706.05587, Figure 4: what need not be multiplied.
@@ -180,6 +181,7 @@ def _read(input, weight, bias, stride, padding, dilation, groups):
         or torch.are_deterministic_algorithms_enabled()
         or torch.compiler.is_compiling()
         or torch.jit.is_tracing()
+        or torch._C._functorch.peek_interpreter_stack() is not None
         or not input.ndim == weight.ndim == 4
         or input.shape[1] != weight.shape[1]
         or (bias is not None and bias.shape != weight.shape[:1])
