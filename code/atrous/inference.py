@@ -1,10 +1,11 @@
 """A trained network made ready to be run: smaller, and fast on a CPU."""
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from atrous.fastconv import AtrousConv2d, convert_
@@ -29,8 +30,8 @@ def prepare(model: nn.Module) -> nn.Module:
 
     Raises:
         ValueError: If a part of the model is in training mode, in which
-            batch normalisation depends on the batch, or if torch.fx cannot
-            trace the model.
+            batch normalisation depends on the batch, or if there is any and
+            torch.fx cannot trace the model.
 
     Source:
         Batch normalisation folded: Jacob et al., arXiv:1712.05877,
@@ -42,7 +43,10 @@ def prepare(model: nn.Module) -> nn.Module:
                 f"model={type(model).__name__}: {name or 'it'} is in "
                 "training mode; call eval() first"
             )
-    network, layers = trace(model, leaves=[AtrousConv2d])
+    if any(isinstance(m, nn.BatchNorm2d) for m in model.modules()):
+        network, layers = trace(model, tracer=_Tracer())
+    else:
+        network, layers = copy.deepcopy(model), []
     network.requires_grad_(False)
     for before, norm in _pairs(layers):
         convolution, statistics = before.module, norm.module
@@ -55,9 +59,29 @@ def prepare(model: nn.Module) -> nn.Module:
             statistics.weight,
             statistics.bias,
         )
-        network.set_submodule(norm.node.target, nn.Identity())
+        network.set_submodule(norm.node.target, nn.Identity().eval())
     network.to(memory_format=torch.channels_last)
     return convert_(network)
+
+
+class _Tracer(fx.Tracer):
+    """Sees converted convolutions as one step, and maps as `_Map`s."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        own = isinstance(m, AtrousConv2d)
+        return own or super().is_leaf_module(m, module_qualified_name)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Map(node, self)
+
+
+class _Map(fx.Proxy):
+    """Stands for (B, C, H, W): its shape can be sliced and taken apart."""
+
+    def __getattr__(self, name: str):
+        if name == "shape":
+            return tuple(self.size(axis) for axis in range(4))
+        return super().__getattr__(name)
 
 
 def _pairs(layers: Sequence[Layer]) -> list[tuple[Layer, Layer]]:

@@ -174,35 +174,25 @@ class Layer(NamedTuple):
 
 
 def trace(
-    model: nn.Module, *, leaves: Sequence[type[nn.Module]] = ()
+    model: nn.Module, *, tracer: fx.Tracer | None = None
 ) -> tuple[nn.Module, list[Layer]]:
     """A copy of a network, and its layers in the order of their calls.
 
     Args:
         model: Any network.
-        leaves: Classes whose modules are one step each, as torch's own are.
+        tracer: What follows its calls; torch.fx's plain one if None.
 
     Raises:
         ValueError: If torch.fx cannot trace it, with its reason.
     """
-    network = copy.deepcopy(model)
+    network, tracer = copy.deepcopy(model), tracer or fx.Tracer()
     try:
-        graph = _Tracer(leaves).trace(network)
+        graph = tracer.trace(network)
     except Exception as error:
         raise ValueError(
             f"model={type(model).__name__}: torch.fx cannot trace it: {error}"
         ) from error
     return network, [_read(node, network) for node in graph.nodes]
-
-
-class _Tracer(fx.Tracer):
-    def __init__(self, leaves: Sequence[type[nn.Module]]):
-        super().__init__()
-        self.leaves = tuple(leaves)
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        own = isinstance(m, self.leaves)
-        return own or super().is_leaf_module(m, module_qualified_name)
 
 
 def constant(node: fx.Node, network: nn.Module) -> torch.Tensor:
