@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from atrous.arithmetic import Window, valid_weights
 from atrous.taps import CHANNELS_LAST, CONTIGUOUS, layout, reaches, valid_taps
@@ -16,6 +17,22 @@ def draw(*size, dtype=torch.float64, form=CONTIGUOUS, seed=0):
     generator = torch.Generator().manual_seed(seed + sum(size))
     x = torch.randn(size, generator=generator, dtype=dtype)
     return x.to(memory_format=form) if len(size) == 4 else x
+
+
+class Record(TorchDispatchMode):
+    """Bytes of all tensors made, and gradients asked of convolutions."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes, self.masks = [], []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor):
+            self.sizes.append(out.untyped_storage().nbytes())
+        if function is torch.ops.aten.convolution_backward.default:
+            self.masks.append(args[-1])
+        return out
 
 
 def probe(like):
@@ -118,8 +135,11 @@ def test_gradients_of_some_inputs_only(wanted):
     out = valid_taps(*inputs, padding=(3, 3), dilation=(3, 3))
     chosen = [inputs[i] for i in wanted]
     expected = F.conv2d(*inputs, padding=3, dilation=3)
+    with Record() as record:
+        found = torch.autograd.grad(out, chosen, probe(out))
+    assert [i for i in range(3) if record.masks[0][i]] == list(wanted)
     for a, b in zip(
-        torch.autograd.grad(out, chosen, probe(out)),
+        found,
         torch.autograd.grad(expected, chosen, probe(out)),
         strict=True,
     ):
@@ -176,18 +196,9 @@ def test_runs_on_the_meta_device():
 def test_peak_memory_is_below_that_of_patches():
     """Nothing as large as k^2 maps is ever held."""
     x, weight = draw(1, 8, 20, 20), draw(8, 8, 3, 3)
-    sizes = []
-
-    class Record(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            out = function(*args, **(kwargs or {}))
-            if isinstance(out, torch.Tensor):
-                sizes.append(out.untyped_storage().nbytes())
-            return out
-
-    with Record():
+    with Record() as record:
         valid_taps(x, weight, padding=(6, 6), dilation=(6, 6))
-    assert max(sizes) <= x.untyped_storage().nbytes()
+    assert max(record.sizes) <= x.untyped_storage().nbytes()
 
 
 @pytest.mark.parametrize(
