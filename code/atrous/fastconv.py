@@ -190,8 +190,10 @@ def _read(input, weight, bias, stride, padding, dilation, groups):
         or not input.ndim == weight.ndim == 4
         or input.shape[1] != weight.shape[1]
         or (bias is not None and bias.shape != weight.shape[:1])
+        or type(groups) is not int
         or groups != 1
         or _pair(stride) != (1, 1)
+        or not input.numel()
         or input.numel() * weight.numel() < SMALLEST * input.shape[1]
     ):
         return None

@@ -82,7 +82,8 @@ def valid_taps(
         (B, O, H', W'), channels last if x or the weight is.
 
     Raises:
-        ValueError: If shapes do not fit or no tap is valid anywhere.
+        ValueError: If shapes do not fit, a number is out of range or no tap
+            is valid anywhere.
 
     Source:
         Chen et al., arXiv:1706.05587, Figure 4: the weights that are valid.
@@ -90,6 +91,15 @@ def valid_taps(
     shapes = tuple(x.shape), tuple(weight.shape)
     if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1]:
         raise ValueError(f"x and weight of shapes {shapes}: do not fit")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(
+            f"bias of shape {tuple(bias.shape)}: must be ({len(weight)},)"
+        )
+    if min(padding) < 0 or min(dilation) < 1:
+        raise ValueError(
+            f"padding={padding}, dilation={dilation}: must be at least 0 "
+            "and at least 1"
+        )
     if not all(_reaches(x, weight, padding, dilation)):
         raise ValueError(
             f"padding={padding}, dilation={dilation}: no tap is valid "

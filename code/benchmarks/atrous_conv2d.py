@@ -31,27 +31,32 @@ TARGETS = (  # size, rate, at least so many times as fast; 2048 channels
 SIZES, CHANNELS = (17, 33, 65, 129), (64, 256, 512, 2048)
 RATES = (1, 2, 4, 6, 8, 12, 18, 24, 30, 36)
 FLOOR = 0.95
-PAIRS, SECONDS = 9, 3.0  # pairs at most, and seconds after which 3 are enough
+LEAST, MOST, SECONDS = 4, 40, 2.0  # rounds; seconds that are enough
 
 
 def compare(ours: Callable, *theirs: Callable) -> list[float]:
-    """For each of theirs, the median of its time over ours."""
-    functions = (ours, *theirs)
+    """For each of theirs, the median of its time over ours.
+
+    Every other round runs backwards: who comes second may find its weights
+    in the cache.
+    """
+    functions = [ours, *theirs]
     for function in functions:
         function()
-    times, began = [], time.perf_counter()
-    while len(times) < PAIRS and (
-        len(times) < 3 or time.perf_counter() - began < SECONDS
+    rounds, began = [], time.perf_counter()
+    while len(rounds) < MOST and (
+        len(rounds) < LEAST or time.perf_counter() - began < SECONDS
     ):
-        row = []
+        times = {}
         for function in functions:
             start = time.perf_counter()
             function()
-            row.append(time.perf_counter() - start)
-        times.append(row)
+            times[function] = time.perf_counter() - start
+        rounds.append(times)
+        functions.reverse()
     return [
-        statistics.median(row[i] / row[0] for row in times)
-        for i in range(1, len(functions))
+        statistics.median(times[other] / times[ours] for times in rounds)
+        for other in theirs
     ]
 
 
@@ -99,14 +104,14 @@ def main() -> None:
 
 def grid() -> None:
     """Ratios to torch's faster layout; after each the way chosen."""
-    print("\nratio to torch's faster layout, and the first letter of the way")
+    print("\nratio to torch's faster layout, and how the way begins")
     print(f"    S    C  r={'':3}" + "".join(f"{rate:<8}" for rate in RATES))
     below = []
     for size, channels in itertools.product(SIZES, CHANNELS):
         row = []
         for rate in RATES:
             _, faster, way = convolution(channels, size, rate)
-            row.append(f"{faster:5.2f} {way[0]}")
+            row.append(f"{faster:4.2f} {way[:2]}")
             if faster < FLOOR:
                 below.append((size, channels, rate, round(faster, 2)))
         print(f"{size:5}{channels:5}    " + " ".join(row), flush=True)
