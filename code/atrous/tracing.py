@@ -173,15 +173,21 @@ class Layer(NamedTuple):
         )
 
 
-def trace(model: nn.Module) -> tuple[nn.Module, list[Layer]]:
+def trace(
+    model: nn.Module, *, tracer: fx.Tracer | None = None
+) -> tuple[nn.Module, list[Layer]]:
     """A copy of a network, and its layers in the order of their calls.
+
+    Args:
+        model: Any network.
+        tracer: What follows its calls; torch.fx's plain one if None.
 
     Raises:
         ValueError: If torch.fx cannot trace it, with its reason.
     """
-    network = copy.deepcopy(model)
+    network, tracer = copy.deepcopy(model), tracer or fx.Tracer()
     try:
-        graph = fx.Tracer().trace(network)
+        graph = tracer.trace(network)
     except Exception as error:
         raise ValueError(
             f"model={type(model).__name__}: torch.fx cannot trace it: {error}"
