@@ -104,14 +104,10 @@ def fastest(call: Call) -> str:
     code/benchmarks/atrous_conv2d.py prints.
     """
     x, weight, _, padding, dilation = call
-    axes = zip(x.shape[2:], weight.shape[2:], padding, dilation, strict=True)
     key = (
         x.dtype,
-        x.shape[:2],
         weight.shape,
-        padding,
-        dilation,
-        tuple((-(-axis[0] // 4), len(reaches(*axis))) for axis in axes),
+        _kind(x.shape, weight.shape, padding, dilation),
         (layout(x), x.is_contiguous(), layout(weight)),
         torch.get_num_threads(),
     )
@@ -175,14 +171,17 @@ def convert_(model: nn.Module) -> nn.Module:
 def _read(input, weight, bias, stride, padding, dilation, groups):
     """The call, or None where torch's own is the only way."""
     tensors = (input, weight) if bias is None else (input, weight, bias)
-    if any(type(t) not in (Tensor, nn.Parameter) for t in tensors):
-        return None
+    for t in tensors:
+        if (
+            type(t) not in (Tensor, nn.Parameter)
+            or t.dtype not in (torch.float32, torch.float64)
+            or t.dtype != input.dtype
+            or t.device.type != "cpu"
+            or t.layout != torch.strided
+        ):
+            return None
     if (
-        input.dtype not in (torch.float32, torch.float64)
-        or any(t.dtype != input.dtype for t in tensors)
-        or any(t.device.type != "cpu" for t in tensors)
-        or any(t.layout != torch.strided for t in tensors)
-        or torch.is_autocast_enabled("cpu")
+        torch.is_autocast_enabled("cpu")
         or torch.are_deterministic_algorithms_enabled()
         or torch.compiler.is_compiling()
         or torch.jit.is_tracing()
@@ -203,12 +202,19 @@ def _read(input, weight, bias, stride, padding, dilation, groups):
     padding = _sides(padding, weight.shape[2:], dilation)
     if padding is None or min(padding) < 0:
         return None
-    axes = zip(
-        input.shape[2:], weight.shape[2:], padding, dilation, strict=True
-    )
-    if not all(reaches(*axis) for axis in axes):
+    if _kind(input.shape, weight.shape, padding, dilation) is None:
         return None
     return Call(input, weight, bias, padding, dilation)
+
+
+@functools.lru_cache(4096)
+def _kind(size, kernel, padding, dilation) -> tuple | None:
+    """What calls share that share a choice; None if no tap is valid."""
+    axes = zip(size[2:], kernel[2:], padding, dilation, strict=True)
+    valid = tuple((-(-axis[0] // 4), len(reaches(*axis))) for axis in axes)
+    if not all(taps for _, taps in valid):
+        return None
+    return (*size[:2], *valid, *padding, *dilation)
 
 
 def _sides(padding, kernel, dilation) -> tuple[int, int] | None:
