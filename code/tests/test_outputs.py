@@ -246,7 +246,11 @@ CASES = {
         ),
         "new C stderr": (
             TEXT,
-            source("print", 'import os; os.write(2, b"from C\\n")\nprint'),
+            source(  # the kernel reads its pipe in a thread: give it time
+                "print",
+                "import os, time; "
+                'os.write(2, b"from C\\n"); time.sleep(1)\nprint',
+            ),
             "from C",
         ),
         "stored stderr": (
