@@ -32,6 +32,10 @@ ROUNDS, SECONDS, SLOWER, MARGIN = 3, 0.03, 1.3, 0.97
 CLOCK = time.perf_counter if sys.platform == "win32" else time.thread_time
 
 _fastest: dict[tuple, str] = {}
+# The way of calls that looked the same: the next one has less to read, and
+# nothing if it is torch's, which is never wrong. So many, then forgotten.
+_ways: dict[tuple, str] = {}
+MOST = 4096
 
 
 def atrous_conv2d(
@@ -57,11 +61,20 @@ def atrous_conv2d(
     Source:
         Chen et al., arXiv:1706.05587, Figure 4: what need not be multiplied.
     """
-    call = _read(input, weight, bias, stride, padding, dilation, groups)
-    way = "torch" if call is None else fastest(call)
-    if way == "torch":
-        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    return compute(call, way)
+    look = _look(input, weight, padding, dilation)
+    way = _ways.get(look)
+    if way != "torch":
+        call = _read(input, weight, bias, stride, padding, dilation, groups)
+        if call is not None:
+            if way is None:
+                way = fastest(call)
+                if len(_ways) >= MOST:
+                    _ways.clear()
+                if look is not None:
+                    _ways[look] = way
+            if way != "torch":
+                return compute(call, way)
+    return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
 
 
 class Call(NamedTuple):
@@ -99,9 +112,8 @@ def fastest(call: Call) -> str:
     number of threads, if as many taps are valid and if their sides round up
     to the same multiple of 4: not every size of picture is measured.
 
-    No formula stands in its place, because torch's own time has cliffs that
-    depend on its version and the processor; see the table that
-    code/benchmarks/atrous_conv2d.py prints.
+    No formula stands in its place: torch's own time has cliffs that depend
+    on its version and the processor, see code/benchmarks/atrous_conv2d.py.
     """
     x, weight, _, padding, dilation = call
     key = (
@@ -123,9 +135,7 @@ def fastest(call: Call) -> str:
 def race(ways: dict[str, Callable[[], object]]) -> str:
     """The name of the fastest function, or the first if that is close.
 
-    They run in turn and their smallest times are compared: at least three
-    rounds and 30 ms, and after 30 ms without those that are 1.3 times
-    slower than the best.
+    They run in turn, as the constants say; smallest times are compared.
     """
     first = next(iter(ways))
     best = dict.fromkeys(ways, math.inf)
@@ -168,6 +178,20 @@ def convert_(model: nn.Module) -> nn.Module:
     return model
 
 
+def _look(input, weight, padding, dilation) -> tuple | None:
+    """What decides how fast a call is; None if that cannot be looked up."""
+    if torch.compiler.is_compiling() or not isinstance(input, Tensor):
+        return None
+    try:
+        sizes = (input.shape, input.stride(), weight.shape, weight.stride())
+        threads = torch.get_num_threads()
+        look = (*sizes, input.dtype, padding, dilation, threads)
+        hash(look)
+        return look
+    except (AttributeError, TypeError, RuntimeError):
+        return None
+
+
 def _read(input, weight, bias, stride, padding, dilation, groups):
     """The call, or None where torch's own is the only way."""
     tensors = (input, weight) if bias is None else (input, weight, bias)
@@ -202,9 +226,8 @@ def _read(input, weight, bias, stride, padding, dilation, groups):
     padding = _sides(padding, weight.shape[2:], dilation)
     if padding is None or min(padding) < 0:
         return None
-    if _kind(input.shape, weight.shape, padding, dilation) is None:
-        return None
-    return Call(input, weight, bias, padding, dilation)
+    kind = _kind(input.shape, weight.shape, padding, dilation)
+    return kind and Call(input, weight, bias, padding, dilation)
 
 
 @functools.lru_cache(4096)

@@ -1,10 +1,11 @@
-"""The dilated convolution, computed in four ways that give one result.
+"""The dilated convolution, computed in several ways that give one result.
 
 out[b, o, p] = bias[o] + sum over c, t of x[b, c, s p + r t - padding]
 weight[o, c, t], with r the dilation and s the stride: the cross-correlation,
-as every framework computes it. The four functions agree with
+as every framework computes it. The four functions of this file agree with
 `torch.nn.functional.conv2d` in values and gradients; they differ in what
-they store and in what they multiply.
+they store and in what they multiply. The fifth, `atrous_conv2d`, is the fast
+one of `atrous.fastconv`.
 """
 
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from atrous.arithmetic import Window, output_size
+from atrous.fastconv import atrous_conv2d as atrous_conv2d
 
 
 def shifted_products(

@@ -14,10 +14,10 @@ from atrous import fastconv
 from atrous.fastconv import (
     WAYS,
     AtrousConv2d,
-    atrous_conv2d,
     convert_,
     race,
 )
+from atrous.operators import atrous_conv2d
 from atrous.surgery import dilate
 from atrous.taps import layout
 
@@ -49,7 +49,15 @@ def force(monkeypatch, name):
 
     monkeypatch.setattr(fastconv, "SMALLEST", 0)
     monkeypatch.setattr(fastconv, "fastest", fastest)
+    monkeypatch.setattr(fastconv, "_ways", Forgetful())
     return choice
+
+
+class Forgetful(dict):
+    """Keeps nothing, so that each call is chosen for."""
+
+    def __setitem__(self, key, value):
+        pass
 
 
 def draw(*size, dtype=torch.float64, form=CONTIGUOUS):
@@ -311,6 +319,7 @@ def test_transforms_of_functions(way):
 def test_the_fastest_is_kept_and_measured_once(monkeypatch):
     monkeypatch.setattr(fastconv, "SMALLEST", 0)
     monkeypatch.setattr(fastconv, "_fastest", {})
+    monkeypatch.setattr(fastconv, "_ways", {})
     raced = []
 
     def race(ways):
@@ -341,6 +350,63 @@ def test_the_fastest_is_kept_and_measured_once(monkeypatch):
     assert call(9, weight=weight.to(memory_format=CHANNELS_LAST)) == 7
     assert call(11, rate=10) == 8
     assert call(10, rate=10) == 9  # two taps less along each axis
+
+
+def test_what_goes_torchs_way_is_read_once(monkeypatch):
+    choice = force(monkeypatch, "torch")
+    monkeypatch.setattr(fastconv, "_ways", {})
+    x, weight = draw(2, 4, 9, 9), draw(W[0], 4, 3, 3)
+    expected = F.conv2d(x, weight, padding=5, dilation=5)
+
+    def call(**options):
+        out = atrous_conv2d(x, weight, dilation=5, **options)
+        return out if options["padding"] == 5 else None
+
+    read = fastconv._read
+    call(padding=5)
+    monkeypatch.setattr(fastconv, "_read", None)
+    torch.testing.assert_close(call(padding=5), expected)
+    monkeypatch.setattr(fastconv, "_read", read)
+    call(padding=6)
+    assert len(choice.calls) == 2
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        call(padding=5)
+    finally:
+        torch.set_num_threads(threads)
+    assert len(choice.calls) == 3
+
+
+def test_another_way_is_chosen_once_but_read_each_time(monkeypatch):
+    choice = force(monkeypatch, "taps")
+    monkeypatch.setattr(fastconv, "_ways", {})
+    monkeypatch.setattr(fastconv, "compute", lambda call, way: way)
+    x, weight = draw(2, 4, 9, 9), draw(W[0], 4, 3, 3)
+    options = {"padding": 5, "dilation": 5}
+    assert atrous_conv2d(x, weight, **options) == "taps"
+    assert atrous_conv2d(x, weight, **options) == "taps"
+    assert len(choice.calls) == 1
+    for other in ({"stride": 2}, {"stride": [1, 1], "groups": 1}):
+        found = atrous_conv2d(x, weight, **options, **other)
+        assert (found == "taps") == ("groups" in other)
+    torch.use_deterministic_algorithms(True)
+    try:
+        found = atrous_conv2d(x, weight, **options)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    torch.testing.assert_close(found, F.conv2d(x, weight, **options))
+
+
+def test_looks_are_forgotten_when_they_are_many(monkeypatch):
+    choice = force(monkeypatch, "torch")
+    monkeypatch.setattr(fastconv, "_ways", {})
+    monkeypatch.setattr(fastconv, "MOST", 2)
+    weight = draw(W[0], 4, 3, 3)
+    for size in (9, 10, 9, 10, 11, 9):
+        atrous_conv2d(draw(2, 4, size, size), weight)
+    assert len(choice.calls) == 4
+    assert len(fastconv._ways) == 2
 
 
 def clock(monkeypatch, costs):

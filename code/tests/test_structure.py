@@ -15,7 +15,6 @@ LAYERS = (
         "data",
         "folders",
         "lattice",
-        "operators",
         "plans",
         "pooling",
         "probes",
@@ -36,7 +35,7 @@ LAYERS = (
         "rules",
         "vgg",
     },
-    {"deeplab", "dilationnet", "drn", "inference", "surgery"},
+    {"deeplab", "dilationnet", "drn", "inference", "operators", "surgery"},
     {"checkpoints", "deeplabv3", "weights"},
     {"zoo"},
 )
