@@ -36,8 +36,8 @@ LAYERS = (
         "rules",
         "vgg",
     },
-    {"deeplab", "dilationnet", "drn", "inference", "surgery"},
-    {"checkpoints", "deeplabv3", "weights"},
+    {"deeplab", "dilationnet", "drn", "espnet", "inference", "surgery"},
+    {"c3", "checkpoints", "deeplabv3", "weights"},
     {"zoo"},
 )
 FOR_CHAPTERS = {"figures", "tables"}
