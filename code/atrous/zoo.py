@@ -15,6 +15,7 @@ from atrous import (
     drn,
     espnet,
     resnet,
+    tkcn,
 )
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -48,6 +49,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "espnet_c": espnet.ESPNetC,
     "espnet": espnet.ESPNet,
     "c3net": c3.c3net,
+    "tkcn_resnet101": tkcn.tkcn,
 }
 
 

@@ -37,7 +37,7 @@ LAYERS = (
         "vgg",
     },
     {"deeplab", "dilationnet", "drn", "espnet", "inference", "surgery"},
-    {"c3", "checkpoints", "deeplabv3", "weights"},
+    {"c3", "checkpoints", "deeplabv3", "tkcn", "weights"},
     {"zoo"},
 )
 FOR_CHAPTERS = {"figures", "tables"}
