@@ -6,7 +6,17 @@ from functools import partial
 
 from torch import nn
 
-from atrous import aspp, deeplab, deeplabv3, dilationnet, drn, resnet
+from atrous import (
+    aspp,
+    c3,
+    deeplab,
+    deeplabv3,
+    dilationnet,
+    drn,
+    espnet,
+    resnet,
+    tkcn,
+)
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     **{
@@ -36,6 +46,10 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     },
     **{name: partial(drn.DRNClassifier, name) for name in drn.VARIANTS},
     **{f"{name}_seg": partial(drn.DRNSeg, name) for name in drn.VARIANTS},
+    "espnet_c": espnet.ESPNetC,
+    "espnet": espnet.ESPNet,
+    "c3net": c3.c3net,
+    "tkcn_resnet101": tkcn.tkcn,
 }
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from atrous import zoo
 from atrous.weights import deviation, reference_input
@@ -27,6 +28,17 @@ def assert_equal(output, expected):
     assert deviation(output, expected) < 1e-9
 
 
+def assert_same_state(network, reference):
+    """The same shapes in the same order, and as many parameters."""
+    shapes = [
+        list(tensor.shape)
+        for name, tensor in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    ]
+    assert shapes == [shape for _, _, shape in reference["state_dict"]]
+    assert count(network) == reference["parameters"]
+
+
 def count(module):
     return sum(p.numel() for p in module.parameters())
 
@@ -34,3 +46,11 @@ def count(module):
 def meta(name, **options):
     with torch.device("meta"):
         return zoo.build(name, **options).eval()
+
+
+def multiply_adds(network, height, width):
+    """Of convolutions, on one picture and on the meta device."""
+    counter = FlopCounterMode(display=False)
+    with counter:
+        network(torch.empty(1, 3, height, width, device="meta"))
+    return counter.get_total_flops() // 2

@@ -83,7 +83,8 @@ def test_every_network_of_the_zoo_can_be_prepared(name):
         model = zoo.build(name).eval()
         prepared = prepare(model)
         dead = {"drn_c_58": 1, "drn_c_58_seg": 1}  # a projection never run
-        assert len(norms(prepared)) == dead.get(name, 0)
+        loose = {"espnet_c": 15, "espnet": 18, "c3net": 18}  # after no conv
+        assert len(norms(prepared)) == (dead | loose).get(name, 0)
         x = torch.empty(1, 3, 500, 500)
         assert prepared(x).shape == model(x).shape
 

@@ -35,8 +35,16 @@ LAYERS = (
         "rules",
         "vgg",
     },
-    {"deeplab", "dilationnet", "drn", "inference", "operators", "surgery"},
-    {"checkpoints", "deeplabv3", "weights"},
+    {
+        "deeplab",
+        "dilationnet",
+        "drn",
+        "espnet",
+        "inference",
+        "operators",
+        "surgery",
+    },
+    {"c3", "checkpoints", "deeplabv3", "tkcn", "weights"},
     {"zoo"},
 )
 FOR_CHAPTERS = {"figures", "tables"}
