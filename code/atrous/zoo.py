@@ -11,11 +11,13 @@ from atrous import (
     c3,
     deeplab,
     deeplabv3,
+    deeplabv3plus,
     dilationnet,
     drn,
     espnet,
     resnet,
     tkcn,
+    xception,
 )
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -43,6 +45,18 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
             deeplabv3.deeplabv3_cascade, depth
         )
         for depth in resnet.UNITS
+    },
+    **{
+        f"deeplabv3plus_resnet{depth}": partial(
+            deeplabv3plus.deeplabv3plus_resnet, depth
+        )
+        for depth in resnet.UNITS
+    },
+    **{
+        f"deeplabv3plus_xception{depth}": partial(
+            deeplabv3plus.deeplabv3plus_xception, depth
+        )
+        for depth in xception.BLOCKS
     },
     **{name: partial(drn.DRNClassifier, name) for name in drn.VARIANTS},
     **{f"{name}_seg": partial(drn.DRNSeg, name) for name in drn.VARIANTS},

@@ -34,6 +34,7 @@ LAYERS = (
         "resnet",
         "rules",
         "vgg",
+        "xception",
     },
     {
         "deeplab",
@@ -44,7 +45,8 @@ LAYERS = (
         "operators",
         "surgery",
     },
-    {"c3", "checkpoints", "deeplabv3", "tkcn", "weights"},
+    {"c3", "checkpoints", "decoders", "deeplabv3", "tkcn", "weights"},
+    {"deeplabv3plus"},
     {"zoo"},
 )
 FOR_CHAPTERS = {"figures", "tables"}
