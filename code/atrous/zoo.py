@@ -15,6 +15,7 @@ from atrous import (
     dilationnet,
     drn,
     espnet,
+    refinenet,
     resnet,
     tkcn,
     xception,
@@ -60,6 +61,14 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     },
     **{name: partial(drn.DRNClassifier, name) for name in drn.VARIANTS},
     **{f"{name}_seg": partial(drn.DRNSeg, name) for name in drn.VARIANTS},
+    **{
+        f"refinenet_{form}resnet{depth}": partial(
+            refinenet.refinenet_resnet, depth, light=light
+        )
+        for form, light in (("", False), ("lw_", True))
+        for depth in (50, 101)
+    },
+    "refinenet_lw_mobilenetv2": refinenet.refinenet_mobilenetv2,
     "espnet_c": espnet.ESPNetC,
     "espnet": espnet.ESPNet,
     "c3net": c3.c3net,

@@ -31,6 +31,7 @@ LAYERS = (
         "crf",
         "fastconv",
         "gridding",
+        "mobilenet",
         "resnet",
         "rules",
         "vgg",
@@ -45,8 +46,16 @@ LAYERS = (
         "operators",
         "surgery",
     },
-    {"c3", "checkpoints", "decoders", "deeplabv3", "tkcn", "weights"},
-    {"deeplabv3plus"},
+    {
+        "c3",
+        "checkpoints",
+        "decoders",
+        "deeplabv3",
+        "refinement",
+        "tkcn",
+        "weights",
+    },
+    {"deeplabv3plus", "refinenet"},
     {"zoo"},
 )
 FOR_CHAPTERS = {"figures", "tables"}
