@@ -84,7 +84,7 @@ class RefineBlock(nn.Module):
 
     Source:
         Lin et al., arXiv:1611.06612, section 3.2 and Figure 3; light:
-        Nekrasov et al., arXiv:1810.03272, section 3.2.
+        Nekrasov et al., arXiv:1810.03272, section 3.
     """
 
     def __init__(

@@ -15,6 +15,7 @@ from atrous import (
     dilationnet,
     drn,
     espnet,
+    liteseg,
     refinenet,
     resnet,
     tkcn,
@@ -69,6 +70,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
         for depth in (50, 101)
     },
     "refinenet_lw_mobilenetv2": refinenet.refinenet_mobilenetv2,
+    "liteseg_mobilenetv2": liteseg.liteseg_mobilenetv2,
     "espnet_c": espnet.ESPNetC,
     "espnet": espnet.ESPNet,
     "c3net": c3.c3net,

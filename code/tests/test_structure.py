@@ -55,7 +55,7 @@ LAYERS = (
         "tkcn",
         "weights",
     },
-    {"deeplabv3plus", "refinenet"},
+    {"deeplabv3plus", "liteseg", "refinenet"},
     {"zoo"},
 )
 FOR_CHAPTERS = {"figures", "tables"}
