@@ -15,6 +15,7 @@ from atrous import (
     dilationnet,
     drn,
     espnet,
+    fcn,
     liteseg,
     refinenet,
     resnet,
@@ -70,6 +71,10 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
         for depth in (50, 101)
     },
     "refinenet_lw_mobilenetv2": refinenet.refinenet_mobilenetv2,
+    **{
+        f"fcn{stride}s_vgg16": partial(fcn.FCN, output_stride=stride)
+        for stride in fcn.SKIPS
+    },
     "liteseg_mobilenetv2": liteseg.liteseg_mobilenetv2,
     "espnet_c": espnet.ESPNetC,
     "espnet": espnet.ESPNet,
