@@ -292,6 +292,16 @@ def test_without_its_decoder_the_network_is_the_aspp(head):
     assert count(whole) - count(network) == sum(map(count, added)) > 0
 
 
+def test_the_pooled_branch_can_be_left_out():
+    for separable in (True, False):
+        network = meta(
+            "deeplabv3plus_resnet18", image_pooling=False, separable=separable
+        )
+        aspp = network.head.context.aspp
+        assert aspp.pooled is None
+        assert aspp.project.conv.in_channels == 4 * 256
+
+
 # ---- what leaves no trace in outputs
 
 
