@@ -194,7 +194,7 @@ def test_rates_follow_the_output_stride(stride, aspp):
 
 def test_resnets_of_both_heads():
     """The library dilates first units, too; the paper's has Multi-Grid."""
-    for depth, twice in ((18, 2), (34, 2), (50, 1), (101, 1)):
+    for depth, twice in ((18, 2), (34, 2), (50, 1), (101, 1), (152, 1)):
         name = f"deeplabv3plus_resnet{depth}"
         library = meta(name, output_stride=8).backbone
         units = len(library.layer4)
