@@ -6,7 +6,15 @@ from functools import partial
 
 from torch import nn
 
-from atrous import aspp, deeplab, deeplabv3, dilationnet, drn, resnet
+from atrous import (
+    aspp,
+    deeplab,
+    deeplabv3,
+    dilationnet,
+    drn,
+    duc,
+    resnet,
+)
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     **{
@@ -24,6 +32,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
         deeplab.deeplabv2_vgg16, rates=aspp.ASPP_L
     ),
     "deeplabv2_resnet101": deeplab.deeplabv2_resnet,
+    "smoothed_deeplabv2_resnet101": deeplab.smoothed_deeplabv2_resnet,
     **{
         f"deeplabv3_resnet{depth}": partial(deeplabv3.deeplabv3, depth)
         for depth in resnet.UNITS
@@ -36,6 +45,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     },
     **{name: partial(drn.DRNClassifier, name) for name in drn.VARIANTS},
     **{f"{name}_seg": partial(drn.DRNSeg, name) for name in drn.VARIANTS},
+    "hdc_duc_resnet101": duc.hdc_duc_resnet,
 }
 
 
