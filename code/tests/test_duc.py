@@ -160,10 +160,11 @@ def test_whole_cells_need_no_interpolation_and_others_are_padded():
 
 @torch.no_grad()
 def test_smaller_cells_are_upsampled_bilinearly():
-    network = small(upscale=2)
+    network = small(upscale=2, rates=(1, 2))
     x = reference_input(1, 3, 40, 56)
     scores = network.scores(x)
     assert scores.shape == (1, 3, 10, 14)
+    assert len(network.head) == 2
     expected = F.interpolate(scores, (40, 56), mode="bilinear")
     torch.testing.assert_close(network(x), expected)
 

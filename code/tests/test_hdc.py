@@ -56,13 +56,19 @@ def test_the_order_of_layers_of_stride_1_does_not_matter():
 
 
 windows = st.builds(
-    Window, st.integers(1, 5), st.integers(1, 3), st.integers(1, 12)
+    Window, st.integers(1, 4), st.integers(1, 3), st.integers(1, 4)
 )
 
 
 @given(st.lists(windows, max_size=4))
 def test_the_criterion_holds_for_any_kernels_and_strides(stack):
     assert covers(stack) == (coverage(stack, axes=1) == 1)
+
+
+def test_a_stride_spreads_the_steps_after_it():
+    for kernel, stride, rate in product(range(1, 5), range(1, 5), (1, 2)):
+        stack = (Window(kernel, stride), Window(3, dilation=rate))
+        assert covers(stack) == (stride * rate <= kernel)
 
 
 @pytest.mark.parametrize("kernel", [2, 4, 5])
@@ -94,8 +100,8 @@ def test_the_published_rule_is_exact_on_sorted_rates_from_1(n, largest):
         assert published_rule((1, *more)) == full((1, *more)), more
 
 
-def test_by_the_published_rule_only_neighbours_are_seen():
-    """M_i by its words: the recursion, written forwards and by hand."""
+def test_largest_distances_step_by_step():
+    """The recursion, written out for three layers."""
     for rates in product(range(1, 7), repeat=3):
         r1, r2, r3 = rates
         m2 = max(r3 - 2 * r2, 2 * r2 - r3, r2)

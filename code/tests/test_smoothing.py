@@ -404,7 +404,7 @@ def test_the_object_stays_the_same():
         {"dilation": 1, "padding": 1},
         {"stride": 2},
         {"dilation": (2, 1)},
-        {"kernel_size": 5, "padding": 4},
+        {"kernel_size": 5, "padding": "same"},
         {"padding": 0},
         {"padding": (2, 0)},
         {"padding_mode": "reflect"},
