@@ -94,9 +94,9 @@ def test_the_published_rule_errs_both_ways():
     assert covers(layers((1, 3, 1)))
 
 
-@pytest.mark.parametrize(("n", "largest"), [(2, 12), (3, 12), (4, 8)])
-def test_the_published_rule_is_exact_on_sorted_rates_from_1(n, largest):
-    for more in combinations_with_replacement(range(1, largest + 1), n - 1):
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_the_published_rule_is_exact_on_sorted_rates_from_1(n):
+    for more in combinations_with_replacement(range(1, 13), n - 1):
         assert published_rule((1, *more)) == full((1, *more)), more
 
 
