@@ -13,6 +13,7 @@ from atrous import (
     deeplabv3,
     dilationnet,
     drn,
+    duc,
     espnet,
     resnet,
     tkcn,
@@ -34,6 +35,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
         deeplab.deeplabv2_vgg16, rates=aspp.ASPP_L
     ),
     "deeplabv2_resnet101": deeplab.deeplabv2_resnet,
+    "smoothed_deeplabv2_resnet101": deeplab.smoothed_deeplabv2_resnet,
     **{
         f"deeplabv3_resnet{depth}": partial(deeplabv3.deeplabv3, depth)
         for depth in resnet.UNITS
@@ -50,6 +52,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "espnet": espnet.ESPNet,
     "c3net": c3.c3net,
     "tkcn_resnet101": tkcn.tkcn,
+    "hdc_duc_resnet101": duc.hdc_duc_resnet,
 }
 
 
