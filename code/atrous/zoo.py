@@ -13,6 +13,7 @@ from atrous import (
     deeplabv3,
     dilationnet,
     drn,
+    edges,
     espnet,
     resnet,
     tkcn,
@@ -50,6 +51,8 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "espnet": espnet.ESPNet,
     "c3net": c3.c3net,
     "tkcn_resnet101": tkcn.tkcn,
+    "hed": edges.HED,
+    "bdcn": edges.BDCN,
 }
 
 
