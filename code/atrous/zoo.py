@@ -14,6 +14,7 @@ from atrous import (
     dilationnet,
     drn,
     duc,
+    edges,
     espnet,
     resnet,
     tkcn,
@@ -53,6 +54,8 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "c3net": c3.c3net,
     "tkcn_resnet101": tkcn.tkcn,
     "hdc_duc_resnet101": duc.hdc_duc_resnet,
+    "hed": edges.HED,
+    "bdcn": edges.BDCN,
 }
 
 
