@@ -173,29 +173,37 @@ class ASPP(nn.Module):
         Raises:
             ValueError: If one picture is trained on with image pooling.
         """
-        if isinstance(x, Tensor):  # torch.fx traces with something else
-            self._check(x)
+        plans = [layer for branch in self.branches for layer in branch.plan]
+        check_map(x, [layer.window for layer in plans], self.pooled)
         maps = [branch(x) for branch in self.branches]
         if self.pooled is not None:
             pooled = self.pooled(x.mean((2, 3), keepdim=True))
             maps.append(pooled.expand(-1, -1, x.shape[2], x.shape[3]))
         return self.project(torch.cat(maps, 1))
 
-    def _check(self, x: Tensor) -> None:
-        pooled = self.pooled.modules() if self.pooled is not None else ()
-        if len(x) == 1 and any(
-            isinstance(m, nn.BatchNorm2d) and m.training for m in pooled
-        ):
-            raise ValueError(
-                "batch size 1 in training: image pooling leaves one value a "
-                "channel, which batch normalisation cannot normalise; take "
-                "two pictures or more, put batch normalisation into eval() "
-                "or build with image_pooling=False"
-            )
-        plans = [layer for branch in self.branches for layer in branch.plan]
-        lost = lost_taps([layer.window for layer in plans], x.shape[2:])
-        if lost:
-            warnings.warn(lost, stacklevel=_outside())
+
+def check_map(
+    x: Tensor, windows: Sequence[Window], pooled: nn.Module | None
+) -> None:
+    """Warn of filters that are smaller on a map x, (B, C, H, W).
+
+    Raises:
+        ValueError: If B is 1 and `pooled` would normalise in training.
+    """
+    if not isinstance(x, Tensor):  # torch.fx traces with something else
+        return
+    norms = pooled.modules() if pooled is not None else ()
+    if len(x) == 1 and any(
+        isinstance(m, nn.BatchNorm2d) and m.training for m in norms
+    ):
+        raise ValueError(
+            "batch size 1 in training: image pooling leaves one value a "
+            "channel, which batch normalisation cannot normalise; take more "
+            "pictures, put it into eval() or build with image_pooling=False"
+        )
+    lost = lost_taps(windows, x.shape[2:])
+    if lost:
+        warnings.warn(lost, stacklevel=_outside())
 
 
 def lost_taps(windows: Sequence[Window], size: Sequence[int]) -> str:

@@ -138,7 +138,7 @@ def deeplabv3(
     network = DeepLab(
         features, nn.Sequential(modules), align_corners=align_corners
     )
-    return _start(network, chosen["bn_momentum"])
+    return fresh_weights_(network, chosen["bn_momentum"])
 
 
 def deeplabv3_cascade(
@@ -190,7 +190,28 @@ def deeplabv3_cascade(
     )
     head = Stack(head_layers(num_classes), features.channels)
     network = DeepLab(features, head, align_corners=align_corners)
-    return _start(network, bn_momentum)
+    return fresh_weights_(network, bn_momentum)
+
+
+def fresh_weights_(network: DeepLab, bn_momentum: float) -> DeepLab:
+    """Initial weights, and the momentum of all batch normalisation.
+
+    Convolutions start from He's normal by fan-out, layers called "score"
+    from N(0, 0.01^2) and zero biases.
+
+    Raises:
+        ValueError: If `bn_momentum` is not in [0, 1].
+    """
+    if not 0 <= bn_momentum <= 1:
+        raise ValueError(f"bn_momentum={bn_momentum}: must be in [0, 1]")
+    he_normal_(network)
+    for name, module in network.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = bn_momentum
+        if name.endswith("score"):
+            nn.init.normal_(module.weight, std=0.01)
+            nn.init.zeros_(module.bias)
+    return network
 
 
 def _choose(head: str, **choices) -> dict:
@@ -203,17 +224,3 @@ def _choose(head: str, **choices) -> dict:
 
 def _default(grid: Sequence[int], depth: int) -> Sequence[int] | None:
     return grid[: UNITS[depth][-1]] if depth in UNITS else None
-
-
-def _start(network: DeepLab, bn_momentum: float) -> DeepLab:
-    """Initial weights, and the momentum of all batch normalisation."""
-    if not 0 <= bn_momentum <= 1:
-        raise ValueError(f"bn_momentum={bn_momentum}: must be in [0, 1]")
-    he_normal_(network)
-    for name, module in network.named_modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = bn_momentum
-        if name.endswith("score"):
-            nn.init.normal_(module.weight, std=0.01)
-            nn.init.zeros_(module.bias)
-    return network

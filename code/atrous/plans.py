@@ -21,6 +21,8 @@ class Layer(NamedTuple):
             does; `atrous.arithmetic.output_size` always rounds down.
         norm: Whether batch normalisation follows a convolution, which then
             has no bias; before the ReLU.
+        depthwise: Whether a convolution takes each channel on its own: its
+            width is then that of its input, and it has no bias.
     """
 
     name: str
@@ -30,6 +32,46 @@ class Layer(NamedTuple):
     dropout: float = 0.0
     ceil_mode: bool = False
     norm: bool = False
+    depthwise: bool = False
+
+
+def separable_layers(
+    window: Window,
+    channels: int,
+    width: int,
+    *,
+    norm: bool = True,
+    relu: bool = True,
+    prefix: str = "",
+) -> tuple[Layer, Layer]:
+    """Plan of a separable convolution: each channel on its own, then 1x1.
+
+    With a dilation it is the atrous separable convolution. It takes
+    k^2 c + c w weights where the dense one takes k^2 c w.
+
+    Args:
+        window: Spatial structure of the depthwise convolution.
+        channels: Input channels c.
+        width: Output channels w.
+        norm: Whether normalisation, and then the ReLU, stands between the
+            two convolutions as well as after them.
+        relu: Whether a ReLU follows each normalisation.
+        prefix: Beginning of the names of both layers.
+
+    Source:
+        Chen et al., arXiv:1802.02611, section 3.1 and Figure 3.
+    """
+    return (
+        Layer(
+            f"{prefix}depthwise",
+            window,
+            channels,
+            relu=norm and relu,
+            norm=norm,
+            depthwise=True,
+        ),
+        Layer(f"{prefix}pointwise", Window(1), width, relu=relu, norm=True),
+    )
 
 
 def windows(layers: Sequence[Layer]) -> tuple[Window, ...]:
@@ -56,20 +98,27 @@ class Stack(nn.Sequential):
         if len(set(names)) < len(names):
             raise ValueError(f"layers: names must be unique, got {names}")
         self.plan = tuple(layers)
-        for name, w, width, relu, dropout, ceil_mode, norm in self.plan:
+        for layer in self.plan:
+            name, w, width = layer[:3]
             geometry = (w.kernel, w.stride, w.padding, w.dilation)
             if width is None:
-                pool = nn.MaxPool2d(*geometry, ceil_mode=ceil_mode)
+                pool = nn.MaxPool2d(*geometry, ceil_mode=layer.ceil_mode)
                 self.add_module(name, pool)
                 continue
-            convolution = nn.Conv2d(channels, width, *geometry, bias=not norm)
+            convolution = nn.Conv2d(
+                channels,
+                width,
+                *geometry,
+                groups=channels if layer.depthwise else 1,
+                bias=not (layer.norm or layer.depthwise),
+            )
             self.add_module(name, convolution)
-            if norm:
+            if layer.norm:
                 self.add_module(f"{name}_bn", nn.BatchNorm2d(width))
-            if relu:
+            if layer.relu:
                 self.add_module(f"{name}_relu", nn.ReLU())
-            if dropout:
-                self.add_module(f"{name}_drop", nn.Dropout(dropout))
+            if layer.dropout:
+                self.add_module(f"{name}_drop", nn.Dropout(layer.dropout))
             channels = width
 
     def features(self, x: Tensor) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from atrous.arithmetic import Window, same_padding
@@ -123,4 +124,7 @@ def he_normal_(module: nn.Module) -> nn.Module:
     for child in module.modules():
         if isinstance(child, nn.Conv2d):
             nn.init.kaiming_normal_(child.weight, mode="fan_out")
+            if child.groups > 1:  # torch counts the outputs of all groups
+                with torch.no_grad():
+                    child.weight.mul_(child.groups**0.5)
     return module

@@ -5,7 +5,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def transposed_bilinear(x: Tensor, factor: int = 8) -> Tensor:
+def bilinear_kernel(factor: int, like: Tensor) -> Tensor:
+    """Taps of bilinear upsampling by f, (2 f, 2 f), of the kind of `like`.
+
+    Along an axis tap i is 1 - |i - (f - 1/2)| / f.
+
+    Raises:
+        ValueError: If `factor` is odd or below 2.
+    """
+    if factor < 2 or factor % 2:
+        raise ValueError(f"factor={factor}: must be even and at least 2")
+    places = torch.arange(2 * factor, dtype=like.dtype, device=like.device)
+    taps = 1 - (places - (factor - 0.5)).abs() / factor
+    return taps.outer(taps)
+
+
+def transposed_bilinear(
+    x: Tensor, factor: int = 8, *, padding: int | None = None
+) -> Tensor:
     """Bilinear by a transposed convolution: (B, C, H, W) to (B, C, f H, f W).
 
     Kernel 2 f, stride f, padding f / 2, each channel on its own. It equals
@@ -15,6 +32,8 @@ def transposed_bilinear(x: Tensor, factor: int = 8) -> Tensor:
     Args:
         x: (B, C, H, W).
         factor: f, even and at least 2.
+        padding: What is cut off each side, f / 2 if None. With 0 the output
+            has f pixels more along an axis.
 
     Raises:
         ValueError: If `factor` is odd or below 2.
@@ -22,11 +41,9 @@ def transposed_bilinear(x: Tensor, factor: int = 8) -> Tensor:
     Source:
         Dilated Residual Networks (CVPR 2017), the authors' segment.py.
     """
-    if factor < 2 or factor % 2:
-        raise ValueError(f"factor={factor}: must be even and at least 2")
-    places = torch.arange(2 * factor, dtype=x.dtype, device=x.device)
-    taps = 1 - (places - (factor - 0.5)).abs() / factor
-    weight = taps.outer(taps).expand(x.shape[1], 1, -1, -1)
+    weight = bilinear_kernel(factor, x).expand(x.shape[1], 1, -1, -1)
+    if padding is None:
+        padding = factor // 2
     return F.conv_transpose2d(
-        x, weight, stride=factor, padding=factor // 2, groups=x.shape[1]
+        x, weight, stride=factor, padding=padding, groups=x.shape[1]
     )

@@ -11,13 +11,18 @@ from atrous import (
     c3,
     deeplab,
     deeplabv3,
+    deeplabv3plus,
     dilationnet,
     drn,
     duc,
     edges,
     espnet,
+    fcn,
+    liteseg,
+    refinenet,
     resnet,
     tkcn,
+    xception,
 )
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -47,8 +52,33 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
         )
         for depth in resnet.UNITS
     },
+    **{
+        f"deeplabv3plus_resnet{depth}": partial(
+            deeplabv3plus.deeplabv3plus_resnet, depth
+        )
+        for depth in resnet.UNITS
+    },
+    **{
+        f"deeplabv3plus_xception{depth}": partial(
+            deeplabv3plus.deeplabv3plus_xception, depth
+        )
+        for depth in xception.BLOCKS
+    },
     **{name: partial(drn.DRNClassifier, name) for name in drn.VARIANTS},
     **{f"{name}_seg": partial(drn.DRNSeg, name) for name in drn.VARIANTS},
+    **{
+        f"refinenet_{form}resnet{depth}": partial(
+            refinenet.refinenet_resnet, depth, light=light
+        )
+        for form, light in (("", False), ("lw_", True))
+        for depth in (50, 101)
+    },
+    "refinenet_lw_mobilenetv2": refinenet.refinenet_mobilenetv2,
+    **{
+        f"fcn{stride}s_vgg16": partial(fcn.FCN, output_stride=stride)
+        for stride in fcn.SKIPS
+    },
+    "liteseg_mobilenetv2": liteseg.liteseg_mobilenetv2,
     "espnet_c": espnet.ESPNetC,
     "espnet": espnet.ESPNet,
     "c3net": c3.c3net,
