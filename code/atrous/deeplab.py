@@ -10,6 +10,7 @@ from atrous.arithmetic import Window
 from atrous.aspp import ASPP_L, SummedASPP, fc_layers, score_layers
 from atrous.plans import Layer, Stack
 from atrous.resnet import ResNet
+from atrous.smoothing import smooth_
 from atrous.vgg import vgg16_layers
 
 # The rows of the field-of-view table: kernel, rate and width of fc6.
@@ -140,6 +141,27 @@ def deeplabv2_resnet(
     )
     branches = [score_layers(num_classes, rate=rate) for rate in rates]
     return DeepLab(backbone, SummedASPP(branches, backbone.channels))
+
+
+def smoothed_deeplabv2_resnet(*, smoothing: str = "gi", **options) -> DeepLab:
+    """DeepLab v2 on a ResNet whose dilated convolutions are smoothed.
+
+    Those of the backbone, not those of ASPP.
+
+    Args:
+        smoothing: As in `atrous.smoothing.smooth_`.
+        options: What `deeplabv2_resnet` takes.
+
+    Raises:
+        ValueError: If a value is out of range or a word unknown.
+
+    Source:
+        Wang & Ji, KDD 2018 ("gi" and "ssc"); Ziegler et al.,
+        arXiv:1903.07992 (the others).
+    """
+    network = deeplabv2_resnet(**options)
+    smooth_(network.backbone, smoothing=smoothing)
+    return network
 
 
 class MultiScale(nn.Module):

@@ -126,7 +126,7 @@ class Pairs(Dataset):
     """
 
     def __init__(self, pairs, source, transform=None):
-        _need(*(file for pair in pairs for file in pair))
+        need(*(file for pair in pairs for file in pair))
         if not pairs:
             raise ValueError(f"{source}: the split is empty")
         self.pairs, self.transform = pairs, transform
@@ -137,10 +137,10 @@ class Pairs(Dataset):
     def __getitem__(self, index: int):
         file, map_file = self.pairs[index]
         pixels, labels = _read_rgb(file), self._read(map_file)
-        sizes = pixels.shape[:2], labels.shape
+        sizes = pixels.shape[:2], labels.shape[-2:]
         if sizes[0] != sizes[1]:
             raise ValueError(f"{file}, {map_file}: sizes (H, W) {sizes}")
-        labels = _checked(labels, len(self.classes), self.void, map_file)
+        labels = self._check(labels, map_file)
         picture = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
         item = picture.float() / 255, torch.from_numpy(labels)
         return self.transform(*item) if self.transform else item
@@ -150,6 +150,9 @@ class Pairs(Dataset):
             if image.mode not in ("L", "P"):
                 raise ValueError(f"{file}: {image.mode} pixels, not indices")
             return np.array(image, np.int64)
+
+    def _check(self, labels: np.ndarray, file: Path) -> np.ndarray:
+        return _checked(labels, len(self.classes), self.void, file)
 
 
 class PascalVOC(Pairs):
@@ -171,7 +174,7 @@ class PascalVOC(Pairs):
         maps = Path(root, labels or "SegmentationClass")
         pictures = Path(root, "JPEGImages")
         source = Path(root, "ImageSets", "Segmentation", f"{split}.txt")
-        _need(Path(root), source)
+        need(Path(root), source)
         lines = source.read_text(encoding="utf-8").splitlines()
         first = [Path(line.split()[0]).name for line in lines if line.strip()]
         ids = [name.removesuffix(".jpg") for name in first]
@@ -206,7 +209,7 @@ class CamVid(Pairs):
         pictures = Path(root, split)
         either = Path(root, f"{split}annot"), Path(root, f"{split}_labels")
         found = [folder for folder in either if folder.is_dir()]
-        _need(Path(root), pictures, *(found or either))
+        need(Path(root), pictures, *(found or either))
         maps, end = found[0], "" if found[0] == either[0] else "_L"
         # A label map without its picture is missing a file, too.
         ids = {file.stem for file in pictures.glob("[!.]*.png")}
@@ -225,7 +228,8 @@ class CamVid(Pairs):
         return np.repeat(np.arange(12), [len(g) for g in _GROUPS])[rows]
 
 
-def _need(*files: Path) -> None:
+def need(*files: Path) -> None:
+    """Raise FileNotFoundError if any is missing: how many, the first."""
     missing = [str(file) for file in files if not file.exists()]
     if missing:
         raise FileNotFoundError(f"{len(missing)} missing: {missing[:3]}")

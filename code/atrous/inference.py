@@ -9,6 +9,7 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from atrous.fastconv import AtrousConv2d, convert_
+from atrous.smoothing import SmoothedConv2d
 from atrous.tracing import Layer, trace
 
 
@@ -65,10 +66,10 @@ def prepare(model: nn.Module) -> nn.Module:
 
 
 class _Tracer(fx.Tracer):
-    """Sees converted convolutions as one step, and maps as `_Map`s."""
+    """Sees our convolutions as one step, and maps as `_Map`s."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        own = isinstance(m, AtrousConv2d)
+        own = isinstance(m, AtrousConv2d | SmoothedConv2d)
         return own or super().is_leaf_module(m, module_qualified_name)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
@@ -97,7 +98,7 @@ def _pairs(layers: Sequence[Layer]) -> list[tuple[Layer, Layer]]:
             continue
         before = by_node[norm.options["input"]]
         if (
-            type(before.module) in (nn.Conv2d, AtrousConv2d)
+            type(before.module) in (nn.Conv2d, AtrousConv2d, SmoothedConv2d)
             and calls[before.module] == calls[norm.module] == 1
             and len(before.node.users) == 1
             and norm.module.running_mean is not None

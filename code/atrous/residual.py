@@ -32,6 +32,14 @@ class Unit(NamedTuple):
         """Stride of the whole unit."""
         return max(window.stride for window in self.windows)
 
+    def at_rate(self, rate: int) -> "Unit":
+        """The unit with all its 3x3 convolutions at one dilation."""
+        windows = (
+            _window(rate, w.stride) if w.kernel == 3 else w
+            for w in self.windows
+        )
+        return self._replace(windows=tuple(windows))
+
 
 def _window(dilation: int, stride: int = 1) -> Window:
     return Window(3, stride, dilation, padding=dilation)

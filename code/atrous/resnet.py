@@ -5,11 +5,13 @@ first unit of a dilated stage takes. Either form, used with its own weights,
 gives on the coarse grid what its undilated network gives.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
 from atrous.arithmetic import Window, stage_plan
+from atrous.conventions import check, resolve
+from atrous.plans import Layer, Stack
 from atrous.residual import Unit, basic, bottleneck, chain
 
 # Units in each of the four stages. Source: He et al., arXiv:1512.03385,
@@ -24,45 +26,6 @@ UNITS = {
 WIDTHS = (64, 128, 256, 512)
 STEM = (Window(7, stride=2, padding=3), Window(3, stride=2, padding=1))
 
-# The three choices that a convention makes. Sources: torchvision's resnet;
-# the Caffe-born ResNet-101 of DeepLab v2 as ported by kazuto1011.
-CONVENTIONS = {
-    "torchvision": {
-        "stride_on": "3x3",
-        "ceil_mode": False,
-        "first_unit": "previous",
-    },
-    "caffe": {"stride_on": "1x1", "ceil_mode": True, "first_unit": "full"},
-}
-CHOICES = {
-    "stride_on": ("3x3", "1x1"),
-    "ceil_mode": (False, True),
-    "first_unit": ("previous", "full", "undilated"),
-}
-
-
-def resolve(convention: str, **choices) -> dict:
-    """The three choices of a convention, those that are not None replaced.
-
-    Raises:
-        ValueError: If the convention or a choice is unknown.
-    """
-    if convention not in CONVENTIONS:
-        raise ValueError(
-            f"convention={convention!r}: must be one of {[*CONVENTIONS]}"
-        )
-    given = {name: v for name, v in choices.items() if v is not None}
-    _check(**given)
-    return CONVENTIONS[convention] | given
-
-
-def _check(**choices) -> None:
-    for name, value in choices.items():
-        if value not in CHOICES[name]:
-            raise ValueError(
-                f"{name}={value!r}: must be one of {CHOICES[name]}"
-            )
-
 
 def resnet_plan(
     depth: int,
@@ -72,6 +35,7 @@ def resnet_plan(
     stride_on: str = "3x3",
     first_unit: str = "previous",
     block: int = 4,
+    rates: Mapping[int, Sequence[int]] | None = None,
 ) -> tuple[tuple[Unit, ...], ...]:
     """Units of the stages of a ResNet at an output stride.
 
@@ -90,6 +54,8 @@ def resnet_plan(
         block: Number of the last stage, at least 4. From 5 on, each is a
             replica of stage 4 with stride 2, its shortcut sampled: it has
             the same weights at every output stride.
+        rates: Of the units of some stages, by the number of the stage: one
+            dilation a unit, in place of what all the above give it.
 
     Raises:
         ValueError: If a number cannot be reached or a word is unknown.
@@ -101,7 +67,7 @@ def resnet_plan(
     """
     if depth not in UNITS:
         raise ValueError(f"depth={depth}: must be one of {[*UNITS]}")
-    _check(stride_on=stride_on, first_unit=first_unit)
+    check(stride_on=stride_on, first_unit=first_unit)
     last = UNITS[depth][-1]
     grid = (1,) * last if multi_grid is None else tuple(multi_grid)
     if len(grid) != last or min(grid) < 1:
@@ -133,15 +99,23 @@ def resnet_plan(
             units.append(unit)
         before = stage.dilation
         plan.append(tuple(units))
+    for number, given in (rates or {}).items():
+        units = plan[number - 1] if 1 <= number <= len(plan) else ()
+        if len(given) != len(units) or min(given, default=0) < 1:
+            raise ValueError(
+                f"rates={rates}: stage {number} has {len(units)} units, and "
+                "each needs a rate of at least 1"
+            )
+        plan[number - 1] = tuple(map(Unit.at_rate, units, given))
     return tuple(plan)
 
 
 def resnet_windows(
-    plan: Sequence[Sequence[Unit]],
+    plan: Sequence[Sequence[Unit]], *, stem: Sequence[Window] = STEM
 ) -> tuple[Window, ...]:
     """The longest path through a ResNet, for `atrous.arithmetic`."""
     units = [unit for stage in plan for unit in stage]
-    return (*STEM, *(window for unit in units for window in unit.windows))
+    return (*stem, *(window for unit in units for window in unit.windows))
 
 
 class ResNet(nn.Module):
@@ -160,6 +134,9 @@ class ResNet(nn.Module):
         ceil_mode: Whether the pooling of the stem rounds its size up.
         first_unit: As in `resnet_plan`.
         block: As in `resnet_plan`.
+        rates: As in `resnet_plan`.
+        stem: Plan of what takes the place of the 7x7 convolution and the
+            pooling; its stride must be 4. `ceil_mode` says nothing then.
 
     Raises:
         ValueError: As `resnet_plan`, and if the convention is unknown.
@@ -179,6 +156,8 @@ class ResNet(nn.Module):
         ceil_mode: bool | None = None,
         first_unit: str | None = None,
         block: int = 4,
+        rates: Mapping[int, Sequence[int]] | None = None,
+        stem: Sequence[Layer] | None = None,
     ):
         super().__init__()
         choices = resolve(
@@ -193,18 +172,24 @@ class ResNet(nn.Module):
             output_stride=output_stride,
             multi_grid=multi_grid,
             block=block,
+            rates=rates,
             **choices,
         )
         self.output_stride = output_stride
-        conv, pool = STEM
-        self.conv1 = nn.Conv2d(
-            3, 64, conv.kernel, conv.stride, conv.padding, bias=False
-        )
-        self.bn1 = nn.BatchNorm2d(64)
-        self.maxpool = nn.MaxPool2d(
-            pool.kernel, pool.stride, pool.padding, ceil_mode=ceil_mode
-        )
-        channels = 64
+        self.stem = None
+        if stem is None:
+            conv, pool = STEM
+            self.conv1 = nn.Conv2d(
+                3, 64, conv.kernel, conv.stride, conv.padding, bias=False
+            )
+            self.bn1 = nn.BatchNorm2d(64)
+            self.maxpool = nn.MaxPool2d(
+                pool.kernel, pool.stride, pool.padding, ceil_mode=ceil_mode
+            )
+            channels = 64
+        else:
+            self.stem = Stack(stem, 3)
+            channels = [layer.width for layer in stem if layer.width][-1]
         for number, units in enumerate(self.plan, 1):
             self.add_module(f"layer{number}", chain(units, channels))
             channels = units[-1].widths[-1]
@@ -212,7 +197,10 @@ class ResNet(nn.Module):
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Maps by name: "stem", then "layer1" to "layer4" and beyond."""
-        x = self.maxpool(self.bn1(self.conv1(x)).relu())
+        if self.stem is None:
+            x = self.maxpool(self.bn1(self.conv1(x)).relu())
+        else:
+            x = self.stem(x)
         maps = {"stem": x}
         for number in range(1, len(self.plan) + 1):
             name = f"layer{number}"

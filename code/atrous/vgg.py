@@ -16,6 +16,7 @@ POOL = Window(kernel=2, stride=2)
 
 def vgg16_layers(
     *,
+    stages: Sequence[tuple[int, int]] = STAGES,
     pools: Sequence[Window | None] = (POOL,) * 4,
     dilations: Sequence[int] = (1,) * 5,
     same: bool = True,
@@ -24,18 +25,20 @@ def vgg16_layers(
     """Plan of the thirteen convolutions of VGG-16.
 
     Args:
+        stages: Width and number of convolutions of each stage; others than
+            VGG-16's make smaller networks of the same build.
         pools: The pooling after stages 1 to 4, or 1 to 5; None leaves one
             out.
-        dilations: One for each of the five stages.
+        dilations: One for each stage.
         same: Pad each convolution to keep its size; if False, no padding.
         ceil_mode: Whether the poolings round their output size up.
 
     Returns:
         Layers conv1_1, conv1_2, pool1, ... conv5_3 (, pool5).
     """
-    pools = (*pools, None)[:5]
+    pools = (*pools, None)[: len(stages)]
     layers = []
-    for number, (width, depth) in enumerate(STAGES, 1):
+    for number, (width, depth) in enumerate(stages, 1):
         dilation, pool = dilations[number - 1], pools[number - 1]
         padding = same_padding(3, dilation) if same else 0
         window = Window(3, dilation=dilation, padding=padding)

