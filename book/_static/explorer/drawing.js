@@ -18,13 +18,18 @@
   const text = (kind, x, y, words, more = {}) =>
     tag("text", { class: kind, x, y, ...more }, words);
 
-  // Pixels beyond the map that some output's field reaches, on both sides.
+  // What a map shows: all pixels, and as many beyond as the first and last
+  // fields reach, but not so many that the map becomes small.
   function view({ layers, size }) {
     const all = field(layers);
     const first = all.start - (all.size - 1) / 2;
     const outputs = [size, ...sizes(size, layers)].at(-1);
     const last = first + (outputs - 1) * all.jump + all.size;
-    return { low: Math.min(0, first), high: Math.max(size, last) };
+    const most = Math.ceil(size / 10);
+    return {
+      low: -Math.min(most, Math.max(0, -first)),
+      high: size + Math.min(most, Math.max(0, last - size)),
+    };
   }
 
   // First pixel of the field of an output, and its centre.
@@ -161,7 +166,8 @@
       }
     }
     const [v, u] = [row.centre + 0.5, column.centre + 0.5];
-    const mark = Math.max(0.5, 4 / cell);
+    const mark = Math.max(0.45, 6 / cell);
+    const cross = `M${u - mark} ${v}h${2 * mark}M${u} ${v - mark}v${2 * mark}`;
     const hole = missed(seen, size);
     const content = [
       // Lines 45 degrees steep, 5 pixels apart, whatever the size of a cell.
@@ -185,10 +191,8 @@
       path("centre", centres),
       path("field", box(column.first, row.first, row.size)),
       cell >= LEGIBLE ? numbers(seen, state, modulus) : "",
-      path(
-        "chosen",
-        `M${u - mark} ${v}h${2 * mark}M${u} ${v - mark}v${2 * mark}`,
-      ),
+      path("halo", cross),
+      path("chosen", cross),
     ];
     return tag("svg", {
       xmlns: "http://www.w3.org/2000/svg",
@@ -208,9 +212,13 @@
   // from the output on top to the input, and the paths between them.
   function section(state, { width }) {
     const { layers, size } = state;
-    const { columns: levels, column, low, high } = look(state);
+    const { columns: levels, column } = look(state);
     const sides = [size, ...sizes(size, layers)];
     const found = [{ jump: 1, start: 0 }, ...fields(layers)];
+    const ends = found.map(({ jump, start }, i) =>
+      start + (sides[i] - 1) * jump + 1);
+    const low = Math.min(...found.map(({ start }) => start));
+    const high = Math.max(...ends);
     const scale = (width - 16) / (high - low);
     const step = Math.max(34, Math.min(58, 420 / Math.max(1, layers.length)));
     const top = layers.length;

@@ -17,8 +17,10 @@
   let instances = 0;
 
   const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
-  const preset = ({ layers }) =>
-    book.presets.findIndex((one) => same(one.layers, layers));
+  // Some stacks are in two papers: the one that was picked goes first.
+  const preset = ({ layers }, picked) =>
+    [picked, ...book.presets.keys()].find((i) =>
+      same(book.presets[i]?.layers, layers)) ?? -1;
 
   const number = (id, key, label, [low, high], more = "") => `
     <label for="${id}">${label}
@@ -42,7 +44,7 @@
   <div class="fields">
     <label class="wide" for="${id}-preset">Start from
       <select id="${id}-preset" data-key="preset">
-        <option value="-1">a stack of your own</option>${presetList()}
+        <option value="-1" disabled>a stack of your own</option>${presetList()}
       </select></label>
     ${number(`${id}-size`, "size", "Input side", LIMITS.size)}
     ${number(`${id}-channels`, "channels", "Channels", LIMITS.channels)}
@@ -63,9 +65,11 @@
       <select id="${id}-phase" data-key="phase"></select></label>
   </div>
   <div class="fields">
-    <label for="${id}-row">Output row <output data-out="row"></output>
+    <label for="${id}-row"><span>Output row
+      <span data-out="row"></span></span>
       <input id="${id}-row" type="range" data-key="row" min="0"></label>
-    <label for="${id}-column">Output column <output data-out="column"></output>
+    <label for="${id}-column"><span>Output column
+      <span data-out="column"></span></span>
       <input id="${id}-column" type="range" data-key="column" min="0"></label>
   </div>
   <div class="map" data-out="map" tabindex="0" role="application"
@@ -111,13 +115,13 @@
   <div class="fields">${Object.entries(NUMBERS).map(([key, label]) =>
     number(`${id}-${key}-${i}`, key, label, LIMITS[key],
       `data-layer="${i}"`)).join("")}</div>
+  <div class="foot"><p class="note" data-out="layer-${i}"></p>
   <div class="moves">
     ${[["up", "↑", "up"], ["down", "↓", "down"], ["remove", "×", ""]]
       .map(([does, sign, way]) => `<button type="button" data-do="${does}"
         data-layer="${i}" aria-label="${way ? `Move layer ${i + 1} ${way}`
           : `Remove layer ${i + 1}`}">${sign}</button>`).join("")}
-  </div>
-  <p class="note" data-out="layer-${i}"></p></fieldset></li>`;
+  </div></div></fieldset></li>`;
 
   function mount(host) {
     const id = `explorer-${++instances}`;
@@ -135,6 +139,7 @@
     let written = ""; // the address as last written or read
     let last = null; // what was changed last
     let said = null; // facts as last read out
+    let picked = -1; // the preset last chosen
     let fresh = false; // whether the next address is a new entry
     const timers = {};
 
@@ -193,7 +198,7 @@
     }
 
     function showControls(now, forced) {
-      const index = preset(state);
+      const index = preset(state, picked);
       put(control("preset"), index, true);
       out("note").textContent = index < 0 ? "" : book.presets[index].note;
       for (const key of ["size", "channels", "map"]) {
@@ -249,14 +254,13 @@
     }
 
     function showPictures(now) {
-      const { low, high } = now.at ? book.drawing.view(now)
-        : { low: 0, high: Infinity };
-      const drawable = high - low <= book.words.MOST_FIELD;
+      const { size } = book.arithmetic.field(now.layers);
+      const drawable = now.at && size <= book.words.MOST_FIELD;
       const none = now.at
         ? "The field is too large to draw." : "There is no output to draw.";
       const width = (name) => Math.max(240, out(name).clientWidth);
       const modulus = book.words.modulus(now);
-      const facts = book.words.facts(drawable ? now : { ...now, at: null });
+      const facts = book.words.facts(now);
       set(out("map"), drawable
         ? book.drawing.map(now, { width: width("map"), modulus, prefix: id })
         : none);
@@ -297,9 +301,10 @@
 
     // Read out those facts that a change has changed.
     function speak(facts) {
+      said ??= facts;
       later("speak", PAUSE, () => {
         const news = Object.keys(facts).filter((name) =>
-          said && !same(said[name], facts[name]));
+          !same(said[name], facts[name]));
         if (news.length) {
           out("spoken").textContent = news.map((name) =>
             facts[name].join(": ")).join(". ");
@@ -383,6 +388,7 @@
       if (key === "preset") {
         const one = book.presets[value];
         if (!one) return;
+        picked = value;
         const rates = one.layers.map(({ dilation }) => dilation);
         const layer = rates.indexOf(Math.max(...rates)) + 1;
         const { layers, size } = one;

@@ -47,8 +47,9 @@
 
   function coverage(layers) {
     const [touched, all] = math.reached(layers);
-    // Rounded down, so that 100 % is said of full coverage only.
-    const share = Math.floor((1000 * touched ** 2) / all ** 2) / 10;
+    // 100 % is said of full coverage only.
+    const most = touched === all ? 100 : 99.9;
+    const share = Math.min(most, 100 * (touched / all) ** 2);
     return (
       `${count(touched)} of ${count(all)} pixels on a line, ` +
       `${count(touched ** 2)} of ${count(all ** 2)} in the square, ` +
@@ -61,10 +62,7 @@
     if (!found.length) return "none";
     const listed = found.slice(0, MOST_LISTED).map((i) => i + 1).join(", ");
     const more = found.length > MOST_LISTED ? ", …" : "";
-    return (
-      `${count(found.length)} on a line, counted from 1 the ` +
-      `pixels ${listed}${more}`
-    );
+    return `${count(found.length)} on a line, pixels ${listed}${more}`;
   }
 
   function chosen(state) {
@@ -75,15 +73,13 @@
     if (!read) return `${where} reads padding only`;
     const top = (paths) => [...paths.values()].reduce((a, b) => (a > b ? a : b));
     const most = top(rows) * top(columns);
-    const keys = [...rows.keys()].flatMap((y) =>
-      [...columns.keys()].map((x) =>
-        book.drawing.phaseOf(y, x, modulus(state))),
-    );
+    const r = modulus(state);
+    const met = (paths) => new Set([...paths.keys()].map((i) => i % r)).size;
     return (
       `${where} reads ${plural(read, "pixel")} of the map, the most used ` +
-      `by ${plural(most, "path")}; they lie in ` +
-      `${count(new Set(keys).size)} of ` +
-      `${plural(modulus(state) ** 2, "phase")}`
+      `by ${plural(most, "path")}` +
+      (r > 1 ? `; they lie in ${count(met(rows) * met(columns))} of ` +
+        `${count(r ** 2)} phases` : "")
     );
   }
 
@@ -91,7 +87,7 @@
   function facts(state) {
     const { layers, channels } = state;
     const { size, jump, start } = math.field(layers);
-    const drawn = size <= MOST_FIELD;
+    const counted = size <= MOST_FIELD;
     const weights = math.parameters(layers, channels);
     const dense = BigInt(size) ** 2n * BigInt(channels) ** 2n +
       BigInt(channels);
@@ -102,12 +98,12 @@
         `${square(size)} input pixels; neighbouring outputs are ` +
           `${count(jump)} apart, the first is centred at ${start}`,
       ],
-      coverage: ["Coverage", drawn ? coverage(layers) : "not counted"],
+      coverage: ["Coverage", counted ? coverage(layers) : "not counted"],
       holes: [
         "Holes",
-        drawn ? missing(layers) : math.covers(layers) ? "none" : "some",
+        counted ? missing(layers) : math.covers(layers) ? "none" : "some",
       ],
-      ...(state.at && drawn
+      ...(state.at && counted
         ? { chosen: ["Chosen output", chosen(state)] } : {}),
       parameters: [
         "Parameters",
