@@ -284,7 +284,8 @@
     }
     // At most six, as many as there are colours: those that rise highest.
     return [...curves]
-      .map(([number, shares]) => ({ number, shares, top: Math.max(...shares) }))
+      .map(([number, shares]) =>
+        ({ number, shares, top: Math.max(...shares) }))
       .sort((a, b) => b.top - a.top)
       .slice(0, 6)
       .sort((a, b) => a.number - b.number);
@@ -333,6 +334,7 @@
   book.drawing = {
     SHADE_LEVELS,
     PHASE_COLOURS,
+    greatest,
     look,
     view,
     phaseOf,

@@ -106,7 +106,7 @@
     const most = layers.length;
     return {
       ...state,
-      at: side ? state.at?.map((i) => Math.min(i, side - 1)) ?? null : state.at,
+      at: state.at && state.at.map((i) => (side ? Math.min(i, side - 1) : i)),
       phase: state.phase <= most ? state.phase : 0,
       layer: Math.max(1, Math.min(state.layer, most)),
     };
@@ -149,8 +149,8 @@
       const moved = `${state[key]}` !== `${settled[key]}`;
       if (moved && state[key] !== START[key]) {
         problems.push(
-          `The address says “${key}=${[state[key]].flat().join(".")}”, which ` +
-            "this stack does not have. The nearest is shown.",
+          `The address says “${key}=${[state[key]].flat().join(".")}”, ` +
+            "which this stack does not have. The nearest is shown.",
         );
       }
     }

@@ -71,8 +71,8 @@
     const read = rows.size * columns.size;
     const where = `row ${state.at[0]}, column ${state.at[1]}`;
     if (!read) return `${where} reads padding only`;
-    const top = (paths) => [...paths.values()].reduce((a, b) => (a > b ? a : b));
-    const most = top(rows) * top(columns);
+    const { greatest } = book.drawing;
+    const most = greatest(rows) * greatest(columns);
     const r = modulus(state);
     const met = (paths) => new Set([...paths.keys()].map((i) => i % r)).size;
     return (
