@@ -1,10 +1,12 @@
 """The explorer's arithmetic, run by Node, is the package's; so are presets."""
 
 import importlib.util
+import itertools
 import json
 import math
 import os
 import random
+import re
 import shutil
 import subprocess
 from dataclasses import asdict
@@ -181,8 +183,20 @@ def test_numbers_beyond_2_53_are_refused(ask):
         assert "2^53" in ask([["arithmetic", name, args]])[0]["error"]
 
 
+def gradients(size, stack, index):
+    """Of an output of all-ones layers, one axis, by every map before it."""
+    x = torch.zeros(1, 1, size, dtype=torch.float64, requires_grad=True)
+    maps = [x]
+    for w in stack:
+        ones = torch.ones(1, 1, w.kernel, dtype=torch.float64)
+        y = F.conv1d(maps[-1], ones, None, w.stride, w.padding, w.dilation)
+        maps.append(y)
+    found = torch.autograd.grad(maps[-1][0, 0, index], maps)
+    return [gradient[0, 0] for gradient in found]
+
+
 def test_traces_are_gradients(ask):
-    """On real maps, padding and borders included; of all-ones layers."""
+    """On real maps, padding and borders included."""
     draw, cases = random.Random(5), []
     for size, stack, _ in random_stacks():
         side = answer(output_size, size, stack).get("value")
@@ -193,16 +207,10 @@ def test_traces_are_gradients(ask):
         [["arithmetic", "trace", [n, plain(s), i]] for n, s, i in cases]
     )
     for (size, stack, index), found in zip(cases, answers, strict=True):
-        x = torch.zeros(1, 1, size, dtype=torch.float64, requires_grad=True)
-        maps = [x]
-        for w in stack:
-            ones = torch.ones(1, 1, w.kernel, dtype=torch.float64)
-            y = F.conv1d(maps[-1], ones, None, w.stride, w.padding, w.dilation)
-            maps.append(y)
-        gradients = torch.autograd.grad(maps[-1][0, 0, index], maps)
-        for gradient, level in zip(gradients, found["value"], strict=True):
-            right = {i: n for i, n in enumerate(gradient[0, 0].tolist()) if n}
-            assert {i: int(n) for i, n in level} == right, (size, stack)
+        right = gradients(size, stack, index)
+        for gradient, level in zip(right, found["value"], strict=True):
+            paths = {i: n for i, n in enumerate(gradient.tolist()) if n}
+            assert {i: int(n) for i, n in level} == paths, (size, stack)
 
 
 def test_the_modulus_parts_a_stack_as_far_as_can_be(ask):
@@ -242,6 +250,50 @@ def test_curves_of_valid_weights(ask):
         for rate, share in enumerate(curve["shares"], 1):
             counts = valid_weights(65, Window(3, 1, rate, rate))
             assert share == counts.get(curve["number"], 0) / 65**2
+
+
+def painted(picture, kind):
+    """Pixels in the paths of a class, by the rest of the class."""
+    found = {}
+    for rest, d in re.findall(rf'class="{kind}-?(\w*)" d="([^"]*)"', picture):
+        for box in re.findall(r"M(\S+) (\S+)h(\S+)v(\S+)h", d):
+            x, y, w, h = map(int, box)
+            for pixel in itertools.product(range(y, y + h), range(x, x + w)):
+                assert pixel not in found
+                found[pixel] = rest
+    return found
+
+
+@pytest.mark.parametrize("at", [(16, 16), (3, 30)])
+@pytest.mark.parametrize("rates", [(1, 2, 9), (2, 4), (3, 6)])
+def test_pixels_are_painted_as_they_are_read(ask, rates, at):
+    stack, modulus = hdc.layers(rates), math.gcd(*rates)
+    state = {"layers": plain(stack), "size": 33, "at": at}
+    options = {"width": 330, "modulus": modulus}
+    calls = [{**state, "show": show} for show in ("paths", "phases")]
+    answers = ask([["drawing", "map", [call, options]] for call in calls])
+    by_paths, by_phases = (found["value"] for found in answers)
+
+    rows, columns = (gradients(33, stack, index)[0] for index in at)
+    ways = torch.outer(rows, columns)
+    level = torch.ceil(8 * ways / ways.max()).int() - 1
+    read = {(y, x) for y, x in ways.nonzero().tolist()}
+    shades = painted(by_paths, "shade")
+    assert shades == {pixel: str(level[pixel].item()) for pixel in read}
+    reach = sum(rates)
+    field = itertools.product(
+        *(range(max(0, i - reach), min(33, i + reach + 1)) for i in at)
+    )
+    assert painted(by_paths, "hole").keys() == {*field} - read
+
+    colours = {
+        (y, x): str((y % modulus * modulus + x % modulus) % 9)
+        for y, x in itertools.product(range(33), repeat=2)
+    }
+    full, pale = (painted(by_phases, f"{k} phase") for k in ("full", "pale"))
+    assert full == {pixel: colours[pixel] for pixel in read}
+    assert full | pale == colours
+    assert len({*full.values()}) == 1
 
 
 def presets():
