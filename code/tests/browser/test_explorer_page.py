@@ -148,8 +148,8 @@ def test_numbers_are_pythons(visit, size, stack):
 
 
 def test_each_pixel_has_its_number_of_paths(visit):
-    page = visit(address(9, hdc.layers((1, 2))))
-    line = [0, *usage(hdc.layers((1, 2))), 0]
+    page = visit(address(7, hdc.layers((1, 2))))
+    line = usage(hdc.layers((1, 2)))
     shown = page.locator(".map .number").all_text_contents()
     products = [a * b for a in line for b in line]
     assert sorted(map(int, shown)) == sorted(n for n in products if n)
@@ -165,8 +165,11 @@ def test_keys_move_the_output_and_are_told(visit):
     page.wait_for_url("**&at=14.17")
     label = page.locator(".map").get_attribute("aria-label")
     assert "row 14, column 17 reads" in label
+    entries = page.evaluate("history.length")
     page.keyboard.press("Home")
     assert at(page) == [0, 0]
+    page.wait_for_url("**&at=0.0")  # a walk is one entry in the history
+    assert page.evaluate("history.length") == entries
     page.keyboard.press("ArrowLeft")
     assert at(page) == [0, 0]
     page.keyboard.press("End")
@@ -195,6 +198,17 @@ def test_the_mouse_chooses_the_nearest_output(visit):
     assert at(page) == [count - 1] * 2
 
 
+def test_the_mouse_finds_pixels_between_padding(visit):
+    page = visit()
+    picture = page.locator(".map svg")
+    low, _, side, _ = map(float, picture.get_attribute("viewBox").split())
+    box = picture.bounding_box()
+    x, y = (box["width"] * (i + 0.5 - low) / side for i in (30, 3))
+    page.mouse.click(box["x"] + x, box["y"] + y)
+    assert low < 0
+    assert at(page) == [3, 30]
+
+
 def test_the_holes_close_and_going_back_opens_them(visit):
     page = visit()
     assert fact(page, "Holes").startswith("4 on a line")
@@ -212,6 +226,11 @@ def test_the_holes_close_and_going_back_opens_them(visit):
     )
     page.wait_for_timeout(1000)
     assert "Holes: none" in page.get_by_role("status").inner_text()
+    page.get_by_label("Channels").fill("1")
+    page.wait_for_timeout(1000)  # only what is new is told
+    told = page.get_by_role("status").inner_text()
+    assert told.startswith("Parameters: 30 with 1 channel in")
+    page.go_back()
     page.go_back()
     page.wait_for_function(
         "document.querySelectorAll('[data-key=dilation]')[2].value === '9'"
@@ -319,9 +338,9 @@ def test_focus_is_seen(visit):
     page.keyboard.press("Tab")
     outline = page.evaluate(
         "[document.activeElement.className,"
-        " getComputedStyle(document.activeElement).outlineWidth]"
+        " getComputedStyle(document.activeElement).outline]"
     )
-    assert outline == ["map", "3px"]
+    assert outline == ["map", "rgb(230, 159, 0) solid 3px"]
 
 
 def test_every_control_has_a_name_of_its_own(visit):
