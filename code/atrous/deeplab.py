@@ -124,7 +124,7 @@ def deeplabv2_resnet(
     """DeepLab v2 on a ResNet, one 3x3 convolution to the scores a rate.
 
     Args:
-        depth: 18, 34, 50 or 101.
+        depth: 18, 34, 50, 101 or 152.
         num_classes: Classes C, at least 1.
         rates: Rates of the branches.
         output_stride: 4, 8, 16 or 32; rates are in cells of that stride.

@@ -79,7 +79,7 @@ def deeplabv3(
     torchvision's own has head="torchvision" and output_stride=8.
 
     Args:
-        depth: 18, 34, 50 or 101.
+        depth: 18, 34, 50, 101 or 152.
         num_classes: Classes C, at least 1.
         output_stride: 4, 8, 16 or 32.
         multi_grid: As in `atrous.resnet.resnet_plan`, as many rates as the
@@ -160,7 +160,7 @@ def deeplabv3_cascade(
     the same ones at every output stride.
 
     Args:
-        depth: 18, 34, 50 or 101.
+        depth: 18, 34, 50, 101 or 152.
         num_classes: Classes C, at least 1.
         block: Number of the last block, 4 to 7 in the paper.
         output_stride: 4, 8, 16, ... up to 32 x 2^(block - 4): 256 of block7.

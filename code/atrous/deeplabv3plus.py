@@ -87,7 +87,7 @@ def deeplabv3plus_resnet(
     """DeepLabV3+ on a ResNet: (B, 3, H, W) to logits (B, C, H, W).
 
     Args:
-        depth: 18, 34, 50 or 101, as in `atrous.resnet.ResNet`, and so are
+        depth: 18, 34, 50, 101 or 152, as in `atrous.resnet.ResNet`, and so are
             `output_stride`, `multi_grid`, `convention` and `first_unit`.
         output_stride: 4, 8, 16 or 32.
         head: Whose network it is: "paper", the authors', or "smp", that of

@@ -14,8 +14,8 @@ def match(
     As many pairs as possible, and among these the ones of the smallest sum
     of distances. The graph of pixels near each other is sparse and its
     connected parts are whole contours, so it is solved by sparse assignment,
-    in which every pixel of the smaller side may also stay alone at a price
-    above all distances together.
+    in which every predicted pixel may also stay alone at a price above all
+    distances together.
 
     Args:
         prediction: bool (H, W).
@@ -38,27 +38,22 @@ def match(
     matched = [np.zeros(edges.shape, bool) for edges in (prediction, truth)]
     if not near.nnz:
         return tuple(matched)
-    # Number the pixels that have a neighbour; the smaller side comes first.
-    sides = [np.unique(ids, return_inverse=True) for ids in near.coords]
-    order = sorted((0, 1), key=lambda side: len(sides[side][0]))
-    (few, rows), (many, columns) = (sides[side] for side in order)
-    alone = np.arange(len(few))
-    price = 2 + len(few) * distance
+    # Number the pixels that have a neighbour.
+    (ours, rows), (theirs, columns) = (
+        np.unique(ids, return_inverse=True) for ids in near.coords
+    )
+    alone = np.arange(len(ours))
     # A weight of 0 would be no edge, so that all are 1 more.
+    price = np.full(len(ours), 2 + len(ours) * distance)
     graph = csr_array(
         (
-            np.concatenate([1 + near.data, np.full(len(few), price)]),
-            (
-                np.concatenate([rows, alone]),
-                np.concatenate([columns, len(many) + alone]),
-            ),
-        ),
-        shape=(len(few), len(many) + len(few)),
+            np.append(1 + near.data, price),
+            (np.append(rows, alone), np.append(columns, len(theirs) + alone)),
+        )
     )
     rows, columns = min_weight_full_bipartite_matching(graph)
-    paired = columns < len(many)
-    for side, ids in zip(
-        order, (few[rows[paired]], many[columns[paired]]), strict=True
-    ):
-        matched[side][tuple(places[side][ids].T)] = True
+    paired = columns < len(theirs)
+    chosen = ours[rows[paired]], theirs[columns[paired]]
+    for pixels, where, ids in zip(matched, places, chosen, strict=True):
+        pixels[tuple(where[ids].T)] = True
     return tuple(matched)

@@ -157,8 +157,8 @@ class BDCN(nn.Module):
         seen = dict(zip(names, fields(windows(plan)), strict=True))
         ends = [seen[f"conv{k}_{d}"] for k, (_, d) in enumerate(stages, 1)]
         self.jumps = [end.jump for end in ends]
-        # Output f i + f - 1/2 of an upsampling by f is centred on place i.
-        self.offsets = [int(f.jump - 0.5 - f.start) for f in ends]
+        # Place i of a map upsampled by f has its centre at f i + f - 1/2.
+        self.offsets = [int(end.jump - 0.5 - end.start) for end in ends]
         self.backbone = he_normal_(Stack(plan, 3))
         self.blocks = nn.ModuleList(
             IDBlock(*stage, rates=rates, width=width, reduced=reduced)
@@ -177,13 +177,10 @@ class BDCN(nn.Module):
             )
         maps = self.backbone.features(x)
         shallow, deep = [], []
-        for number, block in enumerate(self.blocks, 1):
+        parts = zip(self.blocks, self.upsample, self.offsets, strict=True)
+        for number, (block, upsample, start) in enumerate(parts, 1):
             prefix = f"conv{number}_"
             stage = [y for name, y in maps.items() if name.startswith(prefix)]
-            upsample, start = (
-                self.upsample[number - 1],
-                self.offsets[number - 1],
-            )
             for scores, score in zip(
                 (shallow, deep), block(stage), strict=True
             ):

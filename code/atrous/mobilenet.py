@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from atrous.arithmetic import stage_plan
+from atrous.arithmetic import Window, stage_plan
 
 
 class Blocks(NamedTuple):
@@ -159,6 +159,15 @@ class MobileNetV2(nn.Module):
             self.add_module(f"stage{number}", nn.Sequential(*units))
         self.last = None if last is None else conv_bn(channels, last, 1)
         self.channels = last or channels
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """The longest path, for `atrous.arithmetic`."""
+        return tuple(
+            Window(m.kernel_size[0], m.stride[0], m.dilation[0], m.padding[0])
+            for m in self.modules()
+            if isinstance(m, nn.Conv2d)
+        )
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Maps by name: "stem", "stage1" to "stage7" and, if any, "last"."""

@@ -21,6 +21,7 @@ UNITS = {
     34: (3, 4, 6, 3),
     50: (3, 4, 6, 3),
     101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
 }
 WIDTHS = (64, 128, 256, 512)
 STEM = (Window(7, stride=2, padding=3), Window(3, stride=2, padding=1))
@@ -39,7 +40,7 @@ def resnet_plan(
     """Units of the stages of a ResNet at an output stride.
 
     Args:
-        depth: 18, 34, 50 or 101.
+        depth: 18, 34, 50, 101 or 152.
         output_stride: Input pixels per output pixel: 4, 8, 16 or 32, and
             with replicas on to 32 x 2^(block - 4).
         multi_grid: Rates of the units of stage 4 and its replicas, each

@@ -208,7 +208,7 @@ def tkcn(
     `backbone.plan` is what it was before.
 
     Args:
-        depth: 18, 34, 50 or 101.
+        depth: 18, 34, 50, 101 or 152.
         num_classes: Classes C, at least 1.
         output_stride: 4, 8, 16 or 32; published is 8. The levels stay.
         levels: As in `TFA`.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from atrous.arithmetic import Window, stage_plan
-from atrous.plans import Layer, Stack, separable_layers
+from atrous.plans import Layer, Stack, separable_layers, windows
 
 EPS = 1e-3  # of every batch normalisation. Source: the authors' xception.py.
 
@@ -177,6 +177,12 @@ class Xception(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = EPS
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """The longest path, for `atrous.arithmetic`."""
+        stacks = [s for unit in self.units for s in unit.path]
+        return windows([y for s in (self.stem, *stacks) for y in s.plan])
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Maps by name: "stem", "unit1", "unit2", ..., and "low".

@@ -71,7 +71,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
             refinenet.refinenet_resnet, depth, light=light
         )
         for form, light in (("", False), ("lw_", True))
-        for depth in (50, 101)
+        for depth in (50, 101, 152)
     },
     "refinenet_lw_mobilenetv2": refinenet.refinenet_mobilenetv2,
     **{

@@ -7,6 +7,7 @@ import jupytext
 import nbformat
 import pytest
 import yaml
+from jupytext.config import load_jupytext_config
 from nbval.plugin import comment_markers, metadata_tags
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,6 +75,14 @@ def test_text_and_notebook_agree(name):
         for key in ("jupytext", "kernelspec"):
             notebook.metadata.pop(key, None)
     assert text.metadata == stored.metadata
+
+
+def test_formatting_keeps_a_chapters_budget():
+    book = {"budget_seconds": 180}
+    notebook = nbformat.v4.new_notebook(metadata={"book": book})
+    config = load_jupytext_config(str(FOLDER / f"{NAMES[0]}.md"))
+    text = jupytext.writes(notebook, "md:myst", config=config)
+    assert jupytext.reads(text, "md:myst").metadata["book"] == book
 
 
 @every_chapter

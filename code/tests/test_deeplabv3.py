@@ -19,7 +19,7 @@ from atrous.weights import reference_fill_, reference_input
 PARALLEL = [n for n in zoo.names() if n.startswith("deeplabv3_resnet")]
 CASCADES = [n for n in zoo.names() if n.startswith("deeplabv3_cascade")]
 TORCHVISION = {"head": "torchvision", "output_stride": 8}
-UNITS = {"18": 2, "34": 3, "50": 3, "101": 3}
+UNITS = {"18": 2, "34": 3, "50": 3, "101": 3, "152": 3}
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_published_counts():
         assert count(meta(name, head="torchvision")) == torchvision
 
 
-@pytest.mark.parametrize("depth", ["18", "34", "50", "101"])
+@pytest.mark.parametrize("depth", ["18", "34", "50", "101", "152"])
 def test_a_replica_adds_the_same_at_every_output_stride(depth):
     name = f"deeplabv3_cascade_resnet{depth}"
     counts = [count(meta(name, block=block)) for block in (4, 5, 6, 7)]

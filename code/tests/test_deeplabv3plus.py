@@ -194,7 +194,7 @@ def test_rates_follow_the_output_stride(stride, aspp):
 
 def test_resnets_of_both_heads():
     """The library dilates first units, too; the paper's has Multi-Grid."""
-    for depth, twice in ((18, 2), (34, 2), (50, 1), (101, 1)):
+    for depth, twice in ((18, 2), (34, 2), (50, 1), (101, 1), (152, 1)):
         name = f"deeplabv3plus_resnet{depth}"
         library = meta(name, output_stride=8).backbone
         units = len(library.layer4)
@@ -329,7 +329,7 @@ def test_initial_weights():
         (head.fuse.fuse1_depthwise, 9),
     ):
         std = convolution.weight.std().item()
-        assert std == pytest.approx((2 / fan) ** 0.5, rel=0.05)
+        assert std == pytest.approx((2 / fan) ** 0.5, rel=0.1)
     assert head.fuse.score.weight.std().item() == pytest.approx(0.01, rel=0.05)
     assert head.fuse.score.bias.count_nonzero() == 0
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from atrous import zoo
 from atrous.arithmetic import fields
+from atrous.edge_losses import deep_supervision
 from atrous.edge_scores import evaluate
 from atrous.edges import BDCN, HED, bdcn_layers, cascade, hed_layers
 from atrous.enhancement import RATES, IDBlock, ScaleEnhancement
@@ -26,6 +27,7 @@ from atrous.plans import Stack, windows
 from atrous.probes import impulse_response, support
 from atrous.surgery import dilate
 from atrous.thinning import contours
+from atrous.training import fit, reproducible
 from atrous.upsampling import transposed_bilinear
 from atrous.weights import (
     deviation,
@@ -286,6 +288,23 @@ def test_dtypes_and_gradients(network, dtype):
         if parameter.requires_grad:
             assert parameter.grad.isfinite().all()
             assert parameter.grad.any()
+
+
+def test_a_small_twin_learns_one_picture():
+    with reproducible(0) as generator:
+        network = small(width=8, reduced=4)
+        picture = torch.rand(1, 3, 20, 24, generator=generator)
+        edges = torch.zeros(1, 20, 24)
+        edges[:, :, 11] = 1
+        picture[..., 12:] += 2
+        losses = fit(
+            network,
+            [(picture, edges)] * 60,
+            torch.optim.Adam(network.parameters(), lr=0.01),
+            steps=60,
+            loss=deep_supervision,
+        )
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def test_initial_values():

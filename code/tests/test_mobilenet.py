@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from references import count
 from torch import nn
 
+from atrous.arithmetic import fields
 from atrous.mobilenet import (
     InvertedResidual,
     MobileNetV2,
@@ -79,6 +80,32 @@ def test_rates(output_stride, rates):
     for module in found:
         strides *= module.stride[0]
     assert strides == output_stride
+
+
+def test_the_field_is_the_same_at_every_output_stride():
+    """And, to stage 3, it is the gradient's: positive weights, ReLU6 open."""
+    sizes = set()
+    for stride in (2, 4, 8, 16, 32):
+        with torch.device("meta"):
+            last = fields(MobileNetV2(output_stride=stride).windows)[-1]
+        assert (last.jump, last.start) == (stride, 0)
+        sizes.add(last.size)
+    assert len(sizes) == 1
+    network = MobileNetV2(last=None).double().eval()
+    network.stage4 = network.stage5 = network.stage6 = nn.Identity()
+    network.stage7 = nn.Identity()
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            nn.init.constant_(parameter, 1 / parameter[0].numel())
+    last = fields(network.windows)[-1]
+    side = last.size + last.size % 2 + 32
+    x = torch.full((1, 3, side, side), 0.01, dtype=torch.float64)
+    x.requires_grad_(True)
+    cell = side // last.jump // 2
+    y = network(x)[0, 0, cell, cell]
+    seen = torch.autograd.grad(y, x)[0][0, 0].sum(1).nonzero().flatten()
+    assert seen[0] == cell * last.jump - last.size // 2
+    assert seen[-1] == cell * last.jump + last.size // 2
 
 
 @pytest.mark.parametrize("size", [(65, 97), (64, 71)])

@@ -36,7 +36,13 @@ def test_torchvisions_resnet50(output_stride):
 
 @pytest.mark.parametrize(
     ("depth", "parameters"),
-    [(18, 11_689_512), (34, 21_797_672), (50, 25_557_032), (101, 44_549_160)],
+    [
+        (18, 11_689_512),
+        (34, 21_797_672),
+        (50, 25_557_032),
+        (101, 44_549_160),
+        (152, 60_192_808),
+    ],
 )
 def test_counts(depth, parameters):
     """Those that torchvision prints for its ImageNet weights."""
@@ -289,7 +295,7 @@ def test_dtypes_and_gradients(dtype):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ResNet(20), r"depth=20.*\[18, 34, 50, 101\]"),
+        (lambda: ResNet(20), r"depth=20.*\[18, 34, 50, 101, 152\]"),
         (lambda: ResNet(50, output_stride=6), r"=6.*\[4, 8, 16, 32\]"),
         (lambda: ResNet(50, output_stride=64), r"=64.*\[4, 8, 16, 32\]"),
         (lambda: ResNet(50, block=3), "block=3: must be at least 4"),

@@ -68,6 +68,14 @@ def test_only_crests_stay(degrees):
     assert kept.max() <= edges.max()
 
 
+def test_a_lone_pixel_keeps_what_the_smoothing_leaves_of_it():
+    edges = np.zeros((21, 25))
+    edges[10, 12] = 1
+    kept = suppress(edges)
+    assert kept.argmax() == 10 * 25 + 12
+    assert kept.max() == 1 / 4  # half along each axis
+
+
 @given(st.integers(0, 20), st.integers(0, 7))
 def test_margins_fade(seed, margin):
     g = np.random.default_rng(seed)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from references import count
 from torch import nn
 
+from atrous.arithmetic import fields
 from atrous.weights import reference_fill_
 from atrous.xception import BLOCKS, EPS, Block, Xception, XceptionUnit
 
@@ -141,6 +142,33 @@ def test_rates(depth, output_stride, middle, exit1, exit2):
         assert strides[:2] == [1, 1]
         if unit.shortcut == "projected":
             assert unit.project.conv.stride[0] == strides[2]
+
+
+@pytest.mark.parametrize("depth", BLOCKS)
+def test_the_field_is_the_same_at_every_output_stride(depth):
+    found = {
+        stride: fields(on_meta(depth, output_stride=stride).windows)[-1]
+        for stride in (2, 4, 8, 16, 32)
+    }
+    assert len({last.size for last in found.values()}) == 1
+    for stride, last in found.items():
+        assert (last.jump, last.start) == (stride, 0)
+
+
+def test_the_field_is_the_gradients():
+    """Of the first two units, with positive weights that keep a mean."""
+    network = Xception(41).double().eval()
+    del network.units[2:]
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            nn.init.constant_(parameter, 1 / parameter[0].numel())
+    last = fields(network.windows)[-1]
+    reach, cell = last.size // 2, 6
+    x = torch.ones(1, 3, 97, 97, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(network(x)[0, 0, cell, cell], x)
+    seen = gradient[0, 0].sum(1).nonzero().flatten()
+    centre = cell * last.jump
+    assert (seen[0], seen[-1]) == (centre - reach, centre + reach)
 
 
 @pytest.mark.parametrize("depth", BLOCKS)

@@ -1,0 +1,414 @@
+"""The explorer in a browser: driven, and its numbers compared with Python's.
+
+Needs the built site, Chromium, and Playwright, which the lock file leaves
+out; skipped, aloud, where one of them is missing.
+"""
+
+import functools
+import http.server
+import re
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from atrous import hdc
+from atrous.arithmetic import (
+    Window,
+    fields,
+    output_size,
+    usage,
+    valid_weights,
+)
+
+SITE = Path(__file__).parents[3] / "_build" / "html"
+PAGE = SITE / "book" / "explorer.html"
+ARGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
+STACKS = [
+    (33, hdc.layers((1, 2, 9))),
+    (33, hdc.layers((2, 2, 2))),
+    (40, (Window(7, 2, padding=3), Window(3, 2), Window(3, dilation=2))),
+    (90, (*hdc.layers((1, 1, 2, 4, 8, 16, 1)), Window(1))),
+    (9, ()),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="THE EXPLORER'S PAGE IS NOT CHECKED"
+    )
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    for found, what in ((chromium, "Chromium"), (PAGE.exists(), "the site")):
+        if not found:
+            pytest.skip(f"{what}: not found, EXPLORER'S PAGE NOT CHECKED")
+    with playwright.sync_playwright() as started:
+        yield started.chromium.launch(executable_path=chromium, args=ARGS)
+
+
+@pytest.fixture
+def visit(browser):
+    """Opens the page; in the end nothing may have gone wrong or outside."""
+    contexts, wrong = [], []
+
+    def visit(address="", *, url=None, width=1300, **options):
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, **options
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda m: wrong.append(m.text) if bad(m) else None)
+        page.on("request", lambda request: local(request.url))
+        page.goto(f"{url or PAGE.as_uri()}{address}")
+        return page
+
+    def bad(message):
+        return message.type in ("error", "warning")
+
+    def local(url):
+        if not url.startswith(("file:", "data:", "http://127.0.0.1:")):
+            wrong.append(url)
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+@pytest.fixture(scope="module")
+def server():
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    handler = functools.partial(Quiet, directory=SITE)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{served.server_port}/book/explorer.html"
+        served.shutdown()
+
+
+def address(size, stack, more=""):
+    layers = (
+        f"k{w.kernel}s{w.stride}r{w.dilation}p{w.padding}" for w in stack
+    )
+    return f"#layers={'-'.join(layers)}&size={size}{more}"
+
+
+def said(page, name):
+    return page.locator(f'[data-out="{name}"]').inner_text()
+
+
+def fact(page, name):
+    row = page.locator(f'.facts > div:has(dt:text-is("{name}"))')
+    return row.locator("dd").inner_text()
+
+
+def at(page):
+    return [int(said(page, "row")), int(said(page, "column"))]
+
+
+@pytest.mark.parametrize(("size", "stack"), STACKS)
+def test_numbers_are_pythons(visit, size, stack):
+    page = visit(address(size, stack, "&channels=5"))
+    found, sides = fields(stack), []
+    for i, (window, field) in enumerate(zip(stack, found, strict=True)):
+        sides.append(output_size(size, stack[: i + 1]))
+        weights = (window.kernel * 5) ** 2 + 5
+        assert said(page, f"layer-{i}") == (
+            f"output {sides[-1]}, field {field.size}, jump {field.jump}, "
+            f"start {field.start:g}, {weights:,} parameters"
+        )
+    side = output_size(size, stack)
+    assert fact(page, "Output") == f"{side} × {side}"
+    touched, every = hdc.reached(stack)
+    assert fact(page, "Coverage").startswith(
+        f"{touched} of {every} pixels on a line, "
+        f"{touched**2:,} of {every**2:,} in the square"
+    )
+    holes = [i for i, ways in enumerate(usage(stack), 1) if not ways]
+    assert (fact(page, "Holes") == "none") == (not holes)
+    if holes:
+        listed = ", ".join(map(str, holes[:12]))
+        assert fact(page, "Holes").startswith(f"{len(holes)} on a line")
+        assert listed in fact(page, "Holes")
+    assert ("no hole" in said(page, "truth")) == hdc.covers(stack)
+    rates = [window.dilation for window in stack if window.kernel > 1]
+    if stack and len({(w.kernel, w.stride) for w in stack[:-1]}) == 1:
+        verdict = "accepted" if hdc.published_rule(rates) else "rejected"
+        assert verdict in said(page, "rule")
+    if stack:
+        last = valid_weights(
+            65, stack[int(page.input_value("[id$=-layer]")) - 1]
+        )
+        for number, count in last.items():
+            assert f"{number} valid at {count:,} of" in said(page, "valid")
+
+
+def test_each_pixel_has_its_number_of_paths(visit):
+    page = visit(address(7, hdc.layers((1, 2))))
+    line = usage(hdc.layers((1, 2)))
+    shown = page.locator(".map .number").all_text_contents()
+    products = [a * b for a in line for b in line]
+    assert sorted(map(int, shown)) == sorted(n for n in products if n)
+
+
+def test_keys_move_the_output_and_are_told(visit):
+    page = visit()
+    page.locator(".map").focus()
+    for key in ("ArrowUp", "ArrowUp", "ArrowRight"):
+        page.keyboard.press(key)
+    assert at(page) == [14, 17]
+    assert "row 14, column 17 reads" in fact(page, "Chosen output")
+    page.wait_for_url("**&at=14.17")
+    label = page.locator(".map").get_attribute("aria-label")
+    assert "row 14, column 17 reads" in label
+    entries = page.evaluate("history.length")
+    page.keyboard.press("Home")
+    assert at(page) == [0, 0]
+    page.wait_for_url("**&at=0.0")  # a walk is one entry in the history
+    assert page.evaluate("history.length") == entries
+    page.keyboard.press("ArrowLeft")
+    assert at(page) == [0, 0]
+    page.keyboard.press("End")
+    assert at(page) == [32, 32]
+    page.get_by_label("Output row").press("ArrowLeft")
+    assert at(page) == [31, 32]
+    told = page.get_by_role("status")
+    page.wait_for_timeout(1200)
+    assert told.inner_text().startswith("Chosen output: row 31, column 32")
+
+
+def test_the_mouse_chooses_the_nearest_output(visit):
+    stack = (Window(3, 2), Window(3, dilation=2))
+    page = visit(address(41, stack))
+    field, count = fields(stack)[-1], output_size(41, stack)
+    box = page.locator(".map svg").bounding_box()
+    scale = box["width"] / 41  # nothing is padded: the map alone is seen
+    for row, column in ((0, 0), (3, 11), (count - 1, 2)):
+        x, y = (field.start + i * field.jump + 0.5 for i in (column, row))
+        page.mouse.click(box["x"] + x * scale, box["y"] + y * scale)
+        assert at(page) == [row, column]
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 40 * scale, box["y"] + 40 * scale)
+    page.mouse.up()
+    assert at(page) == [count - 1] * 2
+
+
+def test_the_mouse_finds_pixels_between_padding(visit):
+    page = visit()
+    picture = page.locator(".map svg")
+    low, _, side, _ = map(float, picture.get_attribute("viewBox").split())
+    box = picture.bounding_box()
+    x, y = (box["width"] * (i + 0.5 - low) / side for i in (30, 3))
+    page.mouse.click(box["x"] + x, box["y"] + y)
+    assert low < 0
+    assert at(page) == [3, 30]
+
+
+def test_the_holes_close_and_going_back_opens_them(visit):
+    page = visit()
+    assert fact(page, "Holes").startswith("4 on a line")
+    rate = page.get_by_role("group", name="Layer 3").get_by_label("Rate")
+    rate.fill("5")
+    assert fact(page, "Holes") == "none"
+    assert said(page, "truth").endswith("no hole.")
+    assert page.input_value('[data-key="padding"][data-layer="2"]') == "5"
+    page.wait_for_url("**#layers=k3p1-k3r2p2-k3r5p5&size=33*")
+    assert (
+        page.get_by_label("Start from").evaluate(
+            "list => list.selectedOptions[0].text"
+        )
+        == "1, 2, 5"
+    )
+    page.wait_for_timeout(1000)
+    assert "Holes: none" in page.get_by_role("status").inner_text()
+    page.get_by_label("Channels").fill("1")
+    page.wait_for_timeout(1000)  # only what is new is told
+    told = page.get_by_role("status").inner_text()
+    assert told.startswith("Parameters: 30 with 1 channel in")
+    page.go_back()
+    page.go_back()
+    page.wait_for_function(
+        "document.querySelectorAll('[data-key=dilation]')[2].value === '9'"
+    )
+    assert fact(page, "Holes").startswith("4 on a line")
+    page.go_forward()
+    page.wait_for_function(
+        "document.querySelectorAll('[data-key=dilation]')[2].value === '5'"
+    )
+
+
+def test_layers_are_moved_removed_and_added_by_keys(visit):
+    page = visit()
+
+    def rates():
+        return [
+            box.input_value()
+            for box in page.locator('[data-key="dilation"]').all()
+        ]
+
+    page.get_by_label("Move layer 3 up").focus()
+    page.keyboard.press("Enter")
+    assert rates() == ["1", "9", "2"]
+    page.keyboard.press("Enter")  # the focus went with the layer
+    assert rates() == ["9", "1", "2"]
+    page.get_by_label("Remove layer 2").press("Enter")
+    assert rates() == ["9", "2"]
+    focused = "document.activeElement.getAttribute('aria-label')"
+    assert page.evaluate(focused) == "Remove layer 2"
+    page.get_by_role("button", name="Add a layer").press("Enter")
+    assert rates() == ["9", "2", "2"]
+    for _ in range(3):
+        page.get_by_label("Remove layer 1").press("Enter")
+    assert rates() == []
+    assert fact(page, "Output") == "33 × 33"
+
+
+def test_wrong_entries_are_named_and_change_nothing(visit):
+    page = visit()
+    rate = page.get_by_role("group", name="Layer 1").get_by_label("Rate")
+    for wrong in ("0", "999", "", "1.5"):
+        rate.fill(wrong)
+        words = "Layer 1, Rate: a whole number from 1 to 128 is possible."
+        assert page.get_by_role("alert").inner_text() == words
+        assert rate.get_attribute("aria-invalid") == "true"
+    page.keyboard.press("Tab")
+    page.wait_for_function(
+        "!document.querySelector('[aria-invalid], [role=alert]:not([hidden])')"
+    )
+    assert rate.input_value() == "1"
+    page.get_by_label("Input side").fill("1")
+    rate.fill("50")
+    page.get_by_role("group", name="Layer 1").get_by_label("Padding").fill("0")
+    assert "does not fit" in fact(page, "Output")
+    assert "no output" in said(page, "map")
+
+
+def test_a_bad_address_is_answered_in_words(visit):
+    page = visit("#layers=k3r0&size=20&colour=red")
+    words = page.get_by_role("alert").inner_text()
+    assert "layer 1 cannot be “k3r0”" in words
+    assert "“colour=red”, which means nothing" in words
+    assert fact(page, "Output") == "20 × 20"
+    page.get_by_label("Input side").fill("21")
+    assert page.get_by_role("alert").count() == 0
+
+
+def test_every_preset_can_be_chosen(visit):
+    page = visit()
+    before = set()
+    options = page.get_by_label("Start from").locator("option")
+    for i in range(options.count() - 1):
+        page.get_by_label("Start from").select_option(str(i))
+        assert page.get_by_label("Start from").input_value() == str(i)
+        assert re.fullmatch(r"\d+ × \d+", fact(page, "Output"))
+        before.add(page.locator(".map").inner_html())
+        assert page.locator('[data-out="section"] svg').count() == 1
+    assert len(before) > i / 2
+
+
+def test_headings_are_no_states(visit):
+    page = visit("#how-to-read-it")
+    assert fact(page, "Output") == "33 × 33"
+    assert page.get_by_role("alert").count() == 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1300, 360])
+@pytest.mark.parametrize("stack", [STACKS[0], STACKS[3]])
+def test_nothing_scrolls_sideways(visit, theme, width, stack):
+    page = visit(address(*stack), width=width, color_scheme=theme)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    for picture in page.locator(".explorer svg.picture").all():
+        box = picture.bounding_box()
+        assert box["x"] + box["width"] <= width
+    paper = page.locator(".map .paper").evaluate(
+        "path => getComputedStyle(path).fill"
+    )
+    assert (paper == "rgb(255, 255, 255)") == (theme == "light")
+
+
+def test_focus_is_seen(visit):
+    page = visit()
+    page.get_by_label("Output column").focus()
+    page.keyboard.press("Tab")
+    outline = page.evaluate(
+        "[document.activeElement.className,"
+        " getComputedStyle(document.activeElement).outline]"
+    )
+    assert outline == ["map", "rgb(230, 159, 0) solid 3px"]
+
+
+def test_every_control_has_a_name_of_its_own(visit):
+    page = visit()
+    names = page.locator(".explorer").evaluate(
+        """host => [...host.querySelectorAll("input, select, button")].map(
+            one => (one.closest("fieldset")?.querySelector("legend")
+                .textContent ?? "") + "/" + (one.getAttribute("aria-label")
+                ?? one.labels[0]?.childNodes[0].textContent.trim()
+                ?? one.textContent))"""
+    )
+    assert all(name.split("/")[1] for name in names)
+    assert len(set(names)) == len(names)
+
+
+def test_links_in_the_text_show_their_stacks(visit):
+    page = visit()
+    page.get_by_role("link", name="rates 2, 2, 2").click()
+    page.wait_for_function("location.hash.includes('k3r2p2-k3r2p2-k3r2p2')")
+    assert fact(page, "Coverage").startswith("7 of 13 pixels on a line")
+    assert said(page, "rule").endswith("accepted, wrongly.")
+    page.get_by_role("link", name="rates 1, 3, 1").click()
+    page.wait_for_function("location.hash.includes('k3p1-k3r3p3-k3p1')")
+    assert fact(page, "Holes") == "none"
+    assert said(page, "rule").endswith("rejected, wrongly.")
+
+
+def test_a_small_one_keeps_its_state_to_itself(visit, tmp_path):
+    folder = (SITE / "_static" / "explorer").as_uri()
+    names = re.findall(r'explorer/(\w+).js" defer', PAGE.read_text())
+    scripts = "".join(
+        f'<script src="{folder}/{n}.js"></script>' for n in names
+    )
+    hosts = "".join(
+        f'<div class="explorer" data-state="{state}" data-parts="map"></div>'
+        for state in ("layers=k3-k3r2&size=17", "layers=k3r4&size=20")
+    )
+    file = tmp_path / "page.html"
+    file.write_text(f"<!doctype html><meta charset=utf-8>{hosts}{scripts}")
+    page = visit("#layers=k5&size=9", url=file.as_uri())
+    both = [page.locator(".explorer").nth(i) for i in (0, 1)]
+    outputs = [one.locator(".facts dd").first.inner_text() for one in both]
+    assert outputs == ["11 × 11", "12 × 12"]
+    assert not both[0].get_by_text("Add a layer").is_visible()
+    both[1].locator(".map").press("Home")
+    assert "row 5" in both[0].locator(".map").get_attribute("aria-label")
+    assert "row 0" in both[1].locator(".map").get_attribute("aria-label")
+    page.wait_for_timeout(400)
+    assert page.url.endswith("#layers=k5&size=9")
+
+
+def test_it_works_over_http_as_well(visit, server):
+    page = visit(address(*STACKS[1]), url=server)
+    assert fact(page, "Coverage").startswith("7 of 13 pixels on a line")
+    page.get_by_label("Colour by").select_option("phases")
+    assert "1 of 4 phases" in fact(page, "Chosen output")
+
+
+def test_without_scripts_there_is_a_picture(visit):
+    page = visit(java_script_enabled=False)
+    still = page.locator('img[src$="still.svg"]')
+    assert still.is_visible()
+    assert still.bounding_box()["height"] > 300
+    assert len(still.get_attribute("alt")) > 40
+
+
+def test_no_other_page_loads_it(visit):
+    loaders = [
+        p for p in SITE.rglob("*.html") if "explorer.js" in p.read_text()
+    ]
+    assert loaders == [PAGE]
