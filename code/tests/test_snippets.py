@@ -401,9 +401,12 @@ RUNNER = """
 import contextlib, io, json, runpy, sys, traceback
 import torch
 
+# The last ones come with torch, which imports them when it needs them.
+there = {*sys.stdlib_module_names, "torch", "numpy", "sympy", "mpmath"}
+
 class Nothing:
     def find_spec(name, path=None, target=None):
-        if name.partition(".")[0] not in {"torch", *sys.stdlib_module_names}:
+        if name.partition(".")[0] not in there:
             raise ImportError(f"{name}: is not installed")
 
 sys.meta_path.insert(0, Nothing)
