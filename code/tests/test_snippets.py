@@ -64,7 +64,7 @@ def rand(*shape):
 
 
 def assert_close(found, expected):
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
 
 def assert_same_function(found, expected, x):
