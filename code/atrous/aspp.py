@@ -198,8 +198,9 @@ def check_map(
     ):
         raise ValueError(
             "batch size 1 in training: image pooling leaves one value a "
-            "channel, which batch normalisation cannot normalise; take more "
-            "pictures, put it into eval() or build with image_pooling=False"
+            "channel, which batch normalisation cannot normalise; take two "
+            "pictures or more, put batch normalisation into eval() or build "
+            "with image_pooling=False"
         )
     lost = lost_taps(windows, x.shape[2:])
     if lost:
