@@ -70,13 +70,13 @@ def moved(sheet: Path, target: Path) -> str:
     What it imports comes along.
     """
     style = sheet.read_text(encoding="utf-8-sig")
-    style = IMPORT.sub(lambda m: moved(sheet.parent / m[1], target), style)
 
     def relative(match):
         path = os.path.relpath(sheet.parent / match[2], target)
         return f"url({Path(path).as_posix()})"
 
-    return URL.sub(relative, style)
+    style = URL.sub(relative, style)
+    return IMPORT.sub(lambda m: moved(sheet.parent / m[1], target), style)
 
 
 def bundle(static: Path, pages: list[str]) -> list[str]:

@@ -1,0 +1,200 @@
+"""The site's build steps, and what they leave of the built pages."""
+
+import io
+import re
+import sys
+from pathlib import Path
+
+import matplotlib
+import pytest
+from bs4 import BeautifulSoup
+from fontTools.ttLib import TTFont
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "code" / "sphinxext"))
+
+import assets  # noqa: E402
+import equations  # noqa: E402
+import finishing  # noqa: E402
+
+SITE = ROOT / "_build" / "html"
+PAGES = [
+    path
+    for path in sorted(SITE.rglob("*.html"))
+    if "_static" not in path.parts and path != SITE / "index.html"
+]
+HEAD = """<head><meta name="viewport" content="a"/>
+<script>let x = 1;</script>
+<meta name="viewport" content="b"/>
+<link rel="preload" as="script" href="b.js" />
+<script src="_static/documentation_options.js?v=1"></script>
+<script src="_static/one.js"></script>
+<script data-a="b" src="_static/two.js?v=2"></script>
+<script defer src="_static/three.js"></script>
+<script defer src="_static/scripts/fontawesome.js?digest=1"></script>
+<script src="searchindex.js"></script></head>"""
+
+
+def scripts(page):
+    return {
+        Path(tag["src"].partition("?")[0]).name: tag.has_attr("defer")
+        for tag in BeautifulSoup(page, "html.parser").find_all("script")
+        if tag.has_attr("src")
+    }
+
+
+def test_scripts_wait_and_keep_their_order():
+    page = finishing.finished(f"{HEAD}<body>", searches=False)
+    assert list(scripts(page).items()) == [
+        ("documentation_options.js", False),
+        ("one.js", True),
+        ("two.js", True),
+        ("three.js", True),
+    ]
+    assert "<script>let x = 1;</script>" in page
+    assert page.count("viewport") == 1
+    assert 'content="a"' in page
+    assert "preload" not in page
+
+
+def test_the_search_page_keeps_its_index():
+    page = finishing.finished(f"{HEAD}<body>", searches=True)
+    assert scripts(page)["searchindex.js"]
+
+
+def test_tags_are_mended_in_the_body_only():
+    body = '<th class="head"><p></p></th><th class="head"><p>a</p></th>'
+    page = finishing.finished(f"<head></head>{body}", searches=False)
+    assert page.endswith('<td></td><th class="head"><p>a</p></th>')
+
+
+def test_pictures_say_their_size(tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    page = '<img alt="x" src="a.png" /><img src="b.svg"><img width="1">'
+    found = finishing.measured(page, tmp_path)
+    assert found == (
+        '<img loading="lazy" width="30" height="20" alt="x" src="a.png" />'
+        '<img src="b.svg"><img width="1">'
+    )
+
+
+def test_sheets_become_one(tmp_path):
+    files = {
+        "styles/theme.css": '@import "../basic.css";\na{b:c}',
+        "basic.css": "body{background:url(file.png)}",
+        "katex/k.css": "@font-face{src:url('fonts/k.woff2')}",
+        "one.css": "i{background:url(data:image/png;base64,AA)}",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    link = '<link rel="stylesheet" href="{}_static/{}?v=1" />'
+    shared = ("styles/theme.css", "katex/k.css")
+    page = "".join(link.format("../", name) for name in shared)
+    other = page + link.format("../", "one.css")
+    pages = assets.bundle(tmp_path, [page, other])
+    style = (tmp_path / assets.BUNDLE).read_text()
+    rules = (
+        "body{background:url(file.png)}",
+        "a{b:c}",
+        "@font-face{src:url(katex/fonts/k.woff2)}",
+    )
+    places = [style.index(rule) for rule in rules]
+    assert places == sorted(places)
+    assert "one.css" not in pages[0]
+    assert pages[0].count("stylesheet") == 1
+    assert pages[1] == pages[0] + link.format("../", "one.css")
+    assert re.search(r'href="\.\./_static/bundle\.css\?v=\w{8}"', pages[0])
+    assert (tmp_path / "one.css").exists()
+    assert not (tmp_path / "katex/k.css").exists()
+
+
+def test_only_named_icons_are_kept():
+    style = (
+        '.fa-sun:before{content:"\\f185"}'
+        '.fa-a:before,.fa-moon:before{content:"\\f186"}'
+        '.fa-x:before{content:"\\f00d"}:root{--pst-icon-bell:"\\f0f3"}'
+    )
+    assert assets.icons(style, {"solid", "sun", "moon"}) == {
+        0xF185,
+        0xF186,
+        0xF0F3,
+    }
+
+
+def test_a_sheet_without_the_fonts_is_an_error(tmp_path):
+    sheet = tmp_path / "styles" / "pydata-sphinx-theme.css"
+    sheet.parent.mkdir()
+    sheet.write_text("a{}")
+    fonts = tmp_path / "vendor/fontawesome/webfonts"
+    fonts.mkdir(parents=True)
+    builtin = Path(matplotlib.get_data_path())
+    font = builtin / "fonts" / "ttf" / "DejaVuSans.ttf"
+    (fonts / "fa-a.ttf").write_bytes(font.read_bytes())
+    with pytest.raises(assets.ExtensionError, match=r"fa-a\.ttf"):
+        assets.subset_icons(tmp_path, [])
+
+
+def test_katex_is_of_one_version():
+    found = equations.folder()
+    fonts = {path.stem for path in (found / "fonts").glob("*.woff2")}
+    named = re.findall(
+        r"fonts/([\w-]+)\.woff2", (found / equations.STYLE).read_text()
+    )
+    assert fonts == set(named)
+
+
+@pytest.mark.skipif(not PAGES, reason="THE SITE IS NOT BUILT, NOT CHECKED")
+class TestBuilt:
+    @pytest.fixture(params=PAGES, ids=lambda path: path.stem)
+    def soup(self, request):
+        return BeautifulSoup(
+            request.param.read_text(encoding="utf-8"), "html.parser"
+        )
+
+    def test_is_described_and_names_no_other_site(self, soup):
+        content = soup.find("meta", attrs={"name": "description"})["content"]
+        assert 10 < len(content) <= finishing.MOST + 4
+        assert len(soup.find_all("meta", attrs={"name": "viewport"})) == 1
+        for tag, name in (
+            ("script", "src"),
+            ("link", "href"),
+            ("img", "src"),
+            ("iframe", "src"),
+        ):
+            for found in soup.find_all(tag, attrs={name: True}):
+                assert not re.match(r"(https?:)?//", found[name])
+
+    def test_no_script_holds_it_up(self, soup):
+        waits = scripts(str(soup))
+        assert not waits.pop(finishing.AT_ONCE)
+        assert all(waits.values())
+
+    def test_equations_are_typeset(self, soup):
+        for math in soup.select(".math"):
+            assert math.select_one("math"), math
+            assert not math.select(".katex-error"), math
+
+    def test_pictures_have_a_size_and_words(self, soup):
+        for image in soup.find_all("img"):
+            assert image["src"].endswith(".svg") or image["width"]
+            assert len(image["alt"]) > 20
+            assert "_images" not in image["alt"]
+
+
+def test_built_fonts_hold_the_icons_in_use():
+    if not PAGES:
+        pytest.skip("THE SITE IS NOT BUILT, NOT CHECKED")
+    fonts = SITE / "_static/vendor/fontawesome/webfonts"
+    font = TTFont(io.BytesIO((fonts / "fa-solid-900.woff").read_bytes()))
+    icons = {
+        "fa-magnifying-glass": 0xF002,
+        "fa-sun": 0xF185,
+        "fa-bars": 0xF0C9,
+    }
+    for name, point in icons.items():
+        assert any(name in page.read_text() for page in PAGES), name
+        assert point in font.getBestCmap()
+    assert sum(path.stat().st_size for path in fonts.iterdir()) < 12_000
