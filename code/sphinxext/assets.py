@@ -49,16 +49,17 @@ def subset_icons(static: Path, pages: list[str]) -> None:
     points = icons(style, used)
     fonts = static / "vendor" / "fontawesome" / "webfonts"
     for source in sorted(fonts.glob("*.ttf")):
-        options = subset.Options(flavor="woff", hinting=False)
-        font = subset.load_font(str(source), options)
-        subsetter = subset.Subsetter(options)
-        subsetter.populate(unicodes=points & set(font.getBestCmap()))
-        subsetter.subset(font)
-        subset.save_font(font, str(source.with_suffix(".woff")), options)
         face = FACE.format(re.escape(source.stem))
         style, found = re.subn(face, r'url(\1woff) format("woff")', style)
         if not found:
             raise ExtensionError(f"{sheet.name} does not name {source.name}")
+        options = subset.Options(flavor="woff", hinting=False)
+        with subset.load_font(str(source), options) as font:
+            subsetter = subset.Subsetter(options)
+            subsetter.populate(unicodes=points & set(font.getBestCmap()))
+            subsetter.subset(font)
+            target = str(source.with_suffix(".woff"))
+            subset.save_font(font, target, options)
         source.unlink()
         source.with_suffix(".woff2").unlink()
     sheet.write_text(style, encoding="utf-8")
