@@ -11,33 +11,15 @@ import shutil
 from pathlib import Path
 
 import assets
+from bs4 import BeautifulSoup
 from docutils import nodes
 from PIL import Image
 from sphinx.application import Sphinx
 
-HEAD_SCRIPT = re.compile(r'<script(?![^>]*\bdefer)([^>]*\bsrc="[^"]+")>')
 # Other scripts read its settings while the page is being read.
 AT_ONCE = "documentation_options.js"
 SEARCH_ONLY = ("searchtools.js", "language_data.js", "searchindex.js")
-SCRIPT_OF = r'\s*<script[^>]*\bsrc="[^"]*{}[^"]*"></script>'
-PRELOAD = re.compile(r'\s*<link rel="preload" as="script"[^>]*/>')
-VIEWPORT = re.compile(r'\s*<meta name="viewport"[^>]*/>')
-# (what the theme or docutils writes, what stands there instead)
-MENDS = (
-    # Content belongs to a landmark.
-    (
-        'id="pst-primary-sidebar" class=',
-        'id="pst-primary-sidebar" role="region" aria-label="Book" class=',
-    ),
-    # Roles that are deprecated, or not allowed where they stand.
-    (' role="doc-biblioentry"', ""),
-    (' role="list" class="citation-list"', ' class="citation-list"'),
-    # What a button is called begins with what it shows.
-    ('title="Search" aria-label="Search"', 'title="Search"'),
-)
-IMAGE = re.compile(r'<img\b(?![^>]*\bwidth=)([^>]*?\bsrc="([^"]+\.png)")')
-# An empty heading of a column heads nothing.
-NO_HEADING = re.compile(r"<th[^>]*>(?:<p></p>)?</th>")
+MAP = re.compile(r"(//|/\*)# sourceMappingURL=\S+( \*/)?\s*")
 UNUSED = (
     "locales",
     "sbt-webpack-macros.html",
@@ -64,37 +46,48 @@ def describe(app: Sphinx, page, template, context, doctree) -> None:
     )
 
 
-def finished(page: str, *, searches: bool) -> str:
-    """Return a page with its head put in order and its tags mended."""
-    head, end, body = page.partition("</head>")
-    for name in ("fontawesome.js", *(() if searches else SEARCH_ONLY)):
-        head = re.sub(SCRIPT_OF.format(re.escape(name)), "", head)
-    head = PRELOAD.sub("", head)
-    head = HEAD_SCRIPT.sub(
-        lambda m: m[0] if AT_ONCE in m[1] else f"<script defer{m[1]}>", head
-    )
-    if first := VIEWPORT.search(head):  # there are three
-        end_of_first = first.end()
-        rest = VIEWPORT.sub("", head[end_of_first:])
-        head = head[:end_of_first] + rest
-    for old, new in MENDS:
-        body = body.replace(old, new)
-    return head + end + NO_HEADING.sub("<td></td>", body)
+def order_head(soup: BeautifulSoup, *, searches: bool) -> None:
+    """Let no script hold the page up, and drop what it does not use."""
+    head = soup.head
+    dropped = ("fontawesome.js", *(() if searches else SEARCH_ONLY))
+    for script in head.select("script[src]"):
+        if any(name in script["src"] for name in dropped):
+            script.decompose()
+        elif AT_ONCE not in script["src"]:
+            script["defer"] = "defer"
+    for link in head.select('link[rel="preload"][as="script"]'):
+        link.decompose()
+    for viewport in head.select('meta[name="viewport"]')[1:]:
+        viewport.decompose()  # there are three
 
 
-def measured(page: str, folder: Path) -> str:
-    """Return a page whose pictures say their size and load when needed.
+def mend(soup: BeautifulSoup) -> None:
+    """Change the tags that accessibility checkers object to."""
+    for sidebar in soup.select("#pst-primary-sidebar"):
+        sidebar["role"] = "region"  # content belongs to a landmark
+        sidebar["aria-label"] = "Book"
+    for toggle in soup.select("summary:has(> .toctree-toggle)"):
+        link = toggle.find_parent("li").find("a")
+        toggle["aria-label"] = f"Pages of {link.get_text(strip=True)}"
+    for entry in soup.select('[role="doc-biblioentry"], .citation-list'):
+        del entry["role"]  # deprecated; a list of what is no item
+    for button in soup.select(".search-button-field[aria-label]"):
+        del button["aria-label"]  # its name is what it shows
+    for heading in soup.find_all("th"):
+        if not heading.get_text(strip=True) and not heading.find("img"):
+            heading.name = "td"  # it heads nothing
+            heading.attrs = {}
+
+
+def measure(soup: BeautifulSoup, folder: Path) -> None:
+    """Say every picture's size, and load it when it is needed.
 
     Nothing moves when a picture arrives, and those below wait their turn.
     """
-
-    def image(match):
-        with Image.open(folder / match[2]) as picture:
-            width, height = picture.size
-        size = f'width="{width}" height="{height}"'
-        return f'<img loading="lazy" {size}{match[1]}'
-
-    return IMAGE.sub(image, page)
+    for image in soup.select('img[src$=".png"]:not([width])'):
+        with Image.open(folder / image["src"]) as picture:
+            image["width"], image["height"] = map(str, picture.size)
+        image["loading"] = "lazy"
 
 
 def finish(app: Sphinx, exception: Exception | None) -> None:
@@ -103,27 +96,29 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
         return
     out = Path(app.outdir)
     static = out / "_static"
-    paths = [
-        path
-        for path in sorted(out.rglob("*.html"))
-        if static not in path.parents and path != out / "index.html"
-    ]
-    pages = []
-    for path in paths:
-        page = finished(
-            path.read_text(encoding="utf-8"),
-            searches=path.name == "search.html",
-        )
-        pages.append(measured(page, path.parent))
-    assets.subset_icons(static, pages)
-    pages = assets.bundle(static, pages)
-    for path, page in zip(paths, pages, strict=True):
+    pages = {}
+    for path in sorted(out.rglob("*.html")):
+        if static in path.parents or path == out / "index.html":
+            continue
+        soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        order_head(soup, searches=path.name == "search.html")
+        mend(soup)
+        measure(soup, path.parent)
+        pages[path] = str(soup)
+    assets.subset_icons(static, list(pages.values()))
+    bundled = assets.bundle(static, list(pages.values()))
+    for path, page in zip(pages, bundled, strict=True):
         path.write_text(page, encoding="utf-8")
     for name in UNUSED:
         if (static / name).is_dir():
             shutil.rmtree(static / name)
         else:
             (static / name).unlink(missing_ok=True)
+    for path in static.rglob("*.map"):
+        path.unlink()
+    for path in (*static.rglob("*.js"), static / assets.BUNDLE):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(MAP.sub("", text), encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict:
