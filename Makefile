@@ -6,7 +6,7 @@ export TQDM_DISABLE ?= 1
 # Warnings are errors: a broken reference or a figure without a file fails.
 BUILD := $(BIN)/jupyter-book build --all -W -n --keep-going .
 
-.PHONY: help book test lint unit chapters execute bench lab clean
+.PHONY: help book test lint unit chapters execute costs bench lab clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' \
@@ -31,6 +31,10 @@ chapters: .venv/ready ## Run every chapter again and compare with its stored out
 
 execute: .venv/ready ## Run chapters on this machine and store their outputs; NAMES="operator ..." for some
 	$(BIN)/python code/tools/execute.py $(NAMES)
+
+costs: .venv/ready ## Measure what each chapter takes here, in time and memory, one after the other
+	$(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout 300 \
+	  --store-costs chapters
 
 bench: .venv/ready ## Print how fast the atrous convolution is here, as ratios; takes about 20 minutes
 	$(BIN)/python code/benchmarks/atrous_conv2d.py

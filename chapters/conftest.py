@@ -7,8 +7,10 @@ session when a notebook exceeds its budget of time or memory.
 """
 
 import base64
+import contextlib
 import difflib
 import io
+import json
 import math
 import os
 import re
@@ -256,6 +258,42 @@ class Cost:
 costs = defaultdict(Cost)
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--store-costs",
+        action="store_true",
+        help="write what the chapters took to chapters/costs.json",
+    )
+
+
+def device():
+    """CPU or GPU, as the chapters choose it, and the machine's name."""
+    import torch  # seconds, which other runs need not spend
+
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if found is not None and found.type == "cuda":
+        return "GPU", torch.cuda.get_device_name()
+    model = "one CPU"
+    with contextlib.suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text()
+        if named := re.search(r"^model name\s*: (.*)", text, re.M):
+            model = named[1]
+    return "CPU", f"one of {os.cpu_count()} cores, {model}"
+
+
+def store(path):
+    """Add this run's costs to those of other chapters and devices."""
+    stored = json.loads(path.read_text()) if path.exists() else {}
+    kind, machine = device()
+    for notebook, cost in costs.items():
+        stored.setdefault(kind, {})[Path(notebook).stem] = {
+            "seconds": round(cost.seconds),
+            "gib": round(cost.gib, 1),
+            "machine": machine,
+        }
+    path.write_text(json.dumps(stored, indent=2, sort_keys=True) + "\n")
+
+
 # Under pytest-xdist, only reports reach the process that sums them up.
 def pytest_runtest_logreport(report):
     notebook = report.nodeid.partition("::")[0]
@@ -270,7 +308,9 @@ def pytest_sessionfinish(session):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def pytest_terminal_summary(terminalreporter):
+def pytest_terminal_summary(terminalreporter, exitstatus, config):
+    if config.getoption("--store-costs") and exitstatus == 0:
+        store(Path(__file__).with_name("costs.json"))
     if costs:
         terminalreporter.section("time and memory")
     for notebook, cost in sorted(costs.items()):
