@@ -16,7 +16,6 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
 PROSE = (
-    nodes.document,
     nodes.section,
     nodes.paragraph,
     nodes.bullet_list,
@@ -112,7 +111,7 @@ def prose(doctree: nodes.document) -> Iterator[nodes.Text]:
         node = text.parent
         while isinstance(node, PROSE):
             node = node.parent
-        if node is None:
+        if node is doctree:
             yield text
 
 
