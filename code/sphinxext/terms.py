@@ -115,6 +115,21 @@ def prose(doctree: nodes.document) -> Iterator[nodes.Text]:
             yield text
 
 
+def join_lines(doctree: nodes.document) -> None:
+    """Make one text of the lines of a paragraph; MyST keeps them apart."""
+    for parent in {text.parent for text in prose(doctree)}:
+        joined = []
+        for child in parent.children:
+            if (
+                joined
+                and isinstance(child, nodes.Text)
+                and isinstance(joined[-1], nodes.Text)
+            ):
+                child = nodes.Text(joined.pop() + child)
+            joined.append(child)
+        parent[:] = joined
+
+
 def link(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Link the first use of each entry in the prose of a page."""
     terms = app.env.terms
@@ -122,6 +137,7 @@ def link(app: Sphinx, doctree: nodes.document, page: str) -> None:
         return
     pattern, forms = finder(tuple(terms), tuple(app.config.terms_other))
     linked = set()
+    join_lines(doctree)
     for text in list(prose(doctree)):
         parts, end = [], 0
         for match in pattern.finditer(text):
