@@ -66,9 +66,7 @@ def finder(
     forms = {form: term for term in terms for form in (plural(term), term)}
     phrases = {form for phrase in other for form in (plural(phrase), phrase)}
     ordered = sorted({*forms, *phrases}, key=len, reverse=True)
-    choice = "|".join(map(either_case, ordered)) or "(?!)"
-    for phrase in phrases:
-        forms.pop(phrase, None)
+    choice = "|".join(map(either_case, ordered))
     return re.compile(rf"{QUOTED}|(?<![\w-])(?:{choice})(?![\w-])"), forms
 
 

@@ -15,6 +15,8 @@ import terms  # noqa: E402
 
 GLOSSARY = """# Words
 
+A tap, at a rate.
+
 ```{glossary}
 dilated convolution
 [空洞卷积]{.language-zh}
@@ -29,6 +31,9 @@ HDC
 
 rate
     A step.
+
+rate mixture
+    Two steps.
 
 r-grid
     Frequencies.
@@ -90,9 +95,9 @@ CASES = {
     "synonyms": ("A dilated convolution is an atrous convolution.", 1),
     "plurals": ("Rates of taps, fields of view.", 3),
     "spread": ("A receptive\nfield.", ["receptive field"]),
-    "longest": ("A dilated convolution.", ["dilated convolution"]),
+    "longest": ("A rate mixture.", ["rate mixture"]),
     "whole": ("Generate tape; rated, tap-water, 4-r-grid, _tap_s.", 0),
-    "acronym": ("An hdc or Hdc.", 0),
+    "acronym": ("An hdc, Hdc, hDC.", 0),
     "acronym exact": ("An HDC.", ["HDC"]),
     "capital": ("Dilated convolution. R-grid.", 2),
     "shouted": ("DILATED convolution, TAP.", 0),
