@@ -1,17 +1,9 @@
-"""The explorer in a browser: driven, and its numbers compared with Python's.
+"""The explorer: driven, and its numbers compared with Python's."""
 
-Needs the built site, Chromium, and Playwright, which the lock file leaves
-out; skipped, aloud, where one of them is missing.
-"""
-
-import functools
-import http.server
 import re
-import shutil
-import threading
-from pathlib import Path
 
 import pytest
+from built import SITE
 
 from atrous import hdc
 from atrous.arithmetic import (
@@ -22,9 +14,7 @@ from atrous.arithmetic import (
     valid_weights,
 )
 
-SITE = Path(__file__).parents[3] / "_build" / "html"
 PAGE = SITE / "book" / "explorer.html"
-ARGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 STACKS = [
     (33, hdc.layers((1, 2, 9))),
     (33, hdc.layers((2, 2, 2))),
@@ -34,60 +24,14 @@ STACKS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="THE EXPLORER'S PAGE IS NOT CHECKED"
-    )
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    for found, what in ((chromium, "Chromium"), (PAGE.exists(), "the site")):
-        if not found:
-            pytest.skip(f"{what}: not found, EXPLORER'S PAGE NOT CHECKED")
-    with playwright.sync_playwright() as started:
-        yield started.chromium.launch(executable_path=chromium, args=ARGS)
-
-
 @pytest.fixture
-def visit(browser):
-    """Opens the page; in the end nothing may have gone wrong or outside."""
-    contexts, wrong = [], []
+def visit(visit):
+    """Opens the explorer, from the disk unless another address is given."""
 
-    def visit(address="", *, url=None, width=1300, **options):
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, **options
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda m: wrong.append(m.text) if bad(m) else None)
-        page.on("request", lambda request: local(request.url))
-        page.goto(f"{url or PAGE.as_uri()}{address}")
-        return page
+    def explorer(address="", *, url=None, **options):
+        return visit(f"{url or PAGE.as_uri()}{address}", **options)
 
-    def bad(message):
-        return message.type in ("error", "warning")
-
-    def local(url):
-        if not url.startswith(("file:", "data:", "http://127.0.0.1:")):
-            wrong.append(url)
-
-    yield visit
-    for context in contexts:
-        context.close()
-    assert not wrong
-
-
-@pytest.fixture(scope="module")
-def server():
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    handler = functools.partial(Quiet, directory=SITE)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
-        threading.Thread(target=served.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{served.server_port}/book/explorer.html"
-        served.shutdown()
+    return explorer
 
 
 def address(size, stack, more=""):
@@ -393,7 +337,7 @@ def test_a_small_one_keeps_its_state_to_itself(visit, tmp_path):
 
 
 def test_it_works_over_http_as_well(visit, server):
-    page = visit(address(*STACKS[1]), url=server)
+    page = visit(address(*STACKS[1]), url=f"{server}/book/explorer.html")
     assert fact(page, "Coverage").startswith("7 of 13 pixels on a line")
     page.get_by_label("Colour by").select_option("phases")
     assert "1 of 4 phases" in fact(page, "Chosen output")

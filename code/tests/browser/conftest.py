@@ -1,0 +1,65 @@
+import os
+
+import pytest
+from built import SITE, chromium
+from playwright.sync_api import sync_playwright
+from serving import served
+
+ARGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    # Whatever is asked of another machine is refused; `visit` counts it.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def needed():
+    """Without Chromium or the site: skipped, aloud; failed where CI is set."""
+    there = {"Chromium": chromium(), "The built site": SITE.exists()}
+    if missing := [what for what, found in there.items() if not found]:
+        words = f"{' and '.join(missing)}: NOT FOUND, THE SITE IS NOT CHECKED"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(words)
+
+
+@pytest.fixture(scope="session")
+def browser(needed):
+    with sync_playwright() as started:
+        yield started.chromium.launch(executable_path=chromium(), args=ARGS)
+
+
+@pytest.fixture(scope="session")
+def server(needed):
+    with served(SITE) as address:
+        yield address
+
+
+@pytest.fixture
+def visit(browser, server):
+    """Opens pages; in the end nothing may have gone wrong or outside."""
+    contexts, wrong = [], []
+
+    def visit(address, *, width=1300, **options):
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, **options
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda m: wrong.append(m.text) if bad(m) else None)
+        context.on("request", lambda request: local(request.url))
+        page.goto(address if ":" in address else f"{server}/{address}")
+        return page
+
+    def bad(message):
+        return message.type in ("error", "warning")
+
+    def local(url):
+        if not url.startswith(("file:", "data:", f"{server}/")):
+            wrong.append(f"asked for {url}")
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert not wrong

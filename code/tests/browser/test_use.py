@@ -1,0 +1,129 @@
+"""What a reader does with a page: copies, searches, changes its colours."""
+
+import nbformat
+import pytest
+from built import ROOT, SITE, contents
+
+CHAPTERS = [page for page in contents() if page.startswith("chapters/")]
+HIDDEN = {"remove-cell", "remove-input"}
+CLIPBOARD = {"permissions": ["clipboard-read", "clipboard-write"]}
+
+COPY_ALL = """async () => {
+    const pairs = [];
+    for (const button of document.querySelectorAll("button.copybtn")) {
+        const pre = button.closest(".highlight").querySelector("pre");
+        await navigator.clipboard.writeText("");
+        button.click();
+        const copied = await navigator.clipboard.readText();
+        pairs.push([pre.textContent, copied,
+                    !!button.closest(".cell_input")]);
+    }
+    return pairs;
+}"""
+
+
+def sources(name):
+    """The code cells of a chapter that its page shows."""
+    file = ROOT / f"{name}.ipynb"
+    for cell in nbformat.read(file, as_version=4).cells:
+        tags = set(cell.metadata.get("tags", ()))
+        if cell.cell_type == "code" and not tags & HIDDEN:
+            yield cell.source.strip()
+
+
+def copied(page):
+    page.locator("button.copybtn").first.wait_for(state="attached")
+    return page.evaluate(COPY_ALL)
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_chapters_code_is_copied_exactly(visit, name):
+    found = copied(visit(f"{name}.html", **CLIPBOARD))
+    assert [text.strip() for _, text, cell in found if cell] == list(
+        sources(name)
+    )
+    for shown, text, _ in found:
+        assert text.strip("\n") == shown.strip("\n") != ""
+
+
+def test_snippets_are_copied_whole(visit):
+    found = [
+        text for _, text, _ in copied(visit("book/snippets.html", **CLIPBOARD))
+    ]
+    files = sorted((ROOT / "code" / "snippets").glob("*.py"))
+    for file in files:
+        assert file.read_text(encoding="utf-8").strip() in {
+            text.strip() for text in found
+        }
+    assert len(files) > 5
+
+
+def test_a_copy_button_is_pressed(visit):
+    page = visit("chapters/operator.html", **CLIPBOARD)
+    cell = page.locator(".cell_input:visible").first
+    cell.hover()
+    cell.locator("button.copybtn").click()
+    text = page.evaluate("navigator.clipboard.readText()")
+    assert text.strip() == next(sources("chapters/operator"))
+
+
+@pytest.mark.parametrize("place", ["http", "file"])
+@pytest.mark.parametrize(
+    ("words", "chapter"),
+    [
+        ("permutohedral", "DeepLab v2"),
+        ("multi-grid", "DeepLab v3"),
+        ("gridding", "Gridding"),
+        ("receptive field", "The dilated convolution"),
+    ],
+)
+def test_the_search_finds(visit, place, words, chapter):
+    query = f"search.html?q={words.replace(' ', '+')}"
+    base = "" if place == "http" else f"{SITE.as_uri()}/"
+    page = visit(base + query)
+    link = page.locator("#search-results li a").filter(has_text=chapter)
+    link.first.wait_for()
+    page.locator("#search-results p.search-summary").wait_for()
+    page.wait_for_timeout(500)
+    link.first.click()
+    page.wait_for_load_state()
+    assert "/chapters/" in page.url
+
+
+def test_the_search_button_and_its_keys(visit):
+    page = visit("chapters/drn.html")
+    page.locator("button.search-button__button:visible").first.click()
+    page.keyboard.type("bilateral")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search.html?q=bilateral*")
+    page.locator("#search-results li a").first.wait_for()
+    page.goto(page.url.split("search.html")[0] + "chapters/drn.html")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("crf")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search.html?q=crf*")
+    page.locator("#search-results li a").first.wait_for()
+
+
+def test_a_search_without_a_result_says_so(visit):
+    page = visit("search.html?q=qwxyzzy")
+    page.get_by_text("did not match any documents").wait_for()
+
+
+@pytest.mark.parametrize("place", ["http", "file"])
+def test_the_theme_is_switched_and_kept(visit, place):
+    base = "" if place == "http" else f"{SITE.as_uri()}/"
+    page = visit(f"{base}chapters/operator.html", color_scheme="light")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    button = page.locator(".theme-switch-button:visible").first
+    seen = {page.evaluate(ground)}
+    for _ in range(3):
+        button.click()
+        seen.add(page.evaluate(ground))
+        if page.locator("html").get_attribute("data-theme") == "dark":
+            break
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+    assert len(seen) == 2
+    page.locator(".prev-next-area a.right-next").click()
+    page.wait_for_url("**/yu2016.html")
+    assert page.locator("html").get_attribute("data-theme") == "dark"
