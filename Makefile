@@ -6,10 +6,10 @@ export TQDM_DISABLE ?= 1
 # Warnings are errors: a broken reference or a figure without a file fails.
 BUILD := $(BIN)/jupyter-book build --all -W -n --keep-going .
 
-.PHONY: help book test lint unit chapters execute costs bench lab clean
+.PHONY: help book test lint unit site-test chapters execute costs bench lab clean
 
 help: ## Say what each target does
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' \
 	  $(MAKEFILE_LIST)
 
 book: .venv/ready ## Build the site from the stored outputs: _build/html/index.html
@@ -23,7 +23,12 @@ lint: .venv/ready ## Check the style of all code, the chapters' too
 	$(BIN)/ruff format --check .
 
 unit: .venv/ready ## Test the package and the tools
-	$(BIN)/pytest -n 2 code/tests
+	$(BIN)/pytest -n 2 --ignore code/tests/browser code/tests
+
+site-test: .venv/ready ## Look at the built site in Chromium: every page, axe, Lighthouse
+	test -d _build/html || $(MAKE) book
+	$(BIN)/pytest -n 2 code/tests/browser
+	$(BIN)/python code/tools/lighthouse.py
 
 chapters: .venv/ready ## Run every chapter again and compare with its stored outputs
 	$(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout 300 \

