@@ -33,7 +33,8 @@ FOCUSED = """() => {
     const e = document.activeElement;
     if (e === document.body) return null;
     const style = getComputedStyle(e);
-    const box = e.getBoundingClientRect();
+    // The link of a card covers it, and the card shows the focus.
+    const box = (e.closest(".sd-card") ?? e).getBoundingClientRect();
     const clear = /rgba\\(.*, 0\\)|transparent/;
     return {
         tag: e.outerHTML.slice(0, 150),

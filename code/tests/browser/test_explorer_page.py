@@ -284,7 +284,8 @@ def test_focus_is_seen(visit):
         "[document.activeElement.className,"
         " getComputedStyle(document.activeElement).outline]"
     )
-    assert outline == ["map", "rgb(230, 159, 0) solid 3px"]
+    # The book's own colour of focus, as on every other page.
+    assert outline == ["map", "rgb(0, 114, 178) solid 3px"]
 
 
 def test_every_control_has_a_name_of_its_own(visit):
