@@ -1,6 +1,8 @@
 """The built site as files, and the browser that it is looked at with."""
 
 import shutil
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import yaml
@@ -9,15 +11,18 @@ ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build" / "html"
 
 
+def listed(entries: list[dict]) -> Iterator[str]:
+    """Yield the pages of a part of the contents, each before its own."""
+    for entry in entries:
+        yield entry["file"]
+        yield from listed(entry.get("sections", []))
+
+
 def contents() -> list[str]:
     """Return the book's pages in reading order, as in "book/index"."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    listed = [
-        chapter["file"]
-        for part in toc["parts"]
-        for chapter in part["chapters"]
-    ]
-    return [toc["root"], *listed]
+    parts = (listed(part["chapters"]) for part in toc["parts"])
+    return [toc["root"], *chain.from_iterable(parts)]
 
 
 def pages() -> list[str]:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import nbformat
 import pytest
-from built import SITE, contents, pages
+from built import ROOT, SITE, contents, pages
 
 PAGES = pages()
 MOST = 450_000  # bytes of a page, compressed, its figures aside
@@ -66,7 +66,7 @@ def test_a_page_is_whole(visit, name, theme, width):
 
 def formulas(name):
     """How many formulas the prose of a chapter holds, at least."""
-    file = SITE / "_sources" / f"{name}.ipynb"
+    file = ROOT / f"{name}.ipynb"
     cells = nbformat.read(file, as_version=4).cells
     prose = (c.source for c in cells if c.cell_type == "markdown")
     text = FENCED.sub("", "\n\n".join(prose))
