@@ -79,6 +79,7 @@ def fill(app: Sphinx, docname: str, source: list[str]) -> None:
     for document in app.config.external_site_map:
         path = Path(app.srcdir, f"{document}.ipynb")
         if path.parent.name == FOLDER and path.exists():
+            app.env.note_dependency(str(path))
             parts.append(page(path.stem, nbformat.read(path, as_version=4)))
     source[0] = "\n".join(parts)
 

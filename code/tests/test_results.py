@@ -1,6 +1,7 @@
 """The results page shows what the notebooks have stored, all of it."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +17,14 @@ sys.path.append(str(ROOT / "code" / "sphinxext"))
 import results  # noqa: E402
 
 PAGE = ROOT / "_build/html/book/results.html"
+CONF = f"""import sys
+sys.path.append({str(ROOT / "code" / "sphinxext")!r})
+extensions = ["myst_nb", "sphinx_external_toc", "results"]
+exclude_patterns = ["_build"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"
+nb_render_markdown_format = "gfm"
+"""
 NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
 
 
@@ -72,6 +81,50 @@ def test_tables_stand_under_their_headings():
         "| --: |",
         "| 1 |",
     ]
+
+
+def built(folder):
+    """The tables of a small book's page, and the targets of its links."""
+    # In a process of its own: the extensions look at all objects there are.
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", ".", "_build/html"]
+    subprocess.run(command, cwd=folder, check=True)
+    page = (folder / "_build/html/book/results.html").read_text(
+        encoding="utf-8"
+    )
+    soup = BeautifulSoup(page, "html.parser")
+    links = soup.select(f"a[href*='{results.FOLDER}/'][href*='#']")
+    return (
+        [table.get_text(" ", strip=True) for table in soup.select("table")],
+        {link["href"] for link in links},
+    )
+
+
+def test_the_page_follows_what_is_stored(tmp_path):
+    files = {
+        "conf.py": CONF,
+        "_toc.yml": "format: jb-book\nroot: book/index\nchapters:\n"
+        "- file: chapters/two\n- file: chapters/one\n- file: book/results\n",
+        "book/index.md": "# Book\n",
+        "book/results.md": "# Results\n\nTables.\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "chapters").mkdir()
+
+    def store(name, number):
+        made = notebook(
+            f"# {name}", "## Part", (Table(["a"], [(number,)]), {})
+        )
+        nbformat.write(made, tmp_path / f"chapters/{name}.ipynb")
+
+    store("one", 1)
+    store("two", 2)
+    links = {f"../chapters/{name}.html#part" for name in ("one", "two")}
+    assert built(tmp_path) == (["a 2", "a 1"], links)
+    store("one", 3)
+    assert built(tmp_path) == (["a 2", "a 3"], links)
 
 
 def test_no_stored_table_is_missing():
