@@ -10,11 +10,12 @@ import re
 import shutil
 from pathlib import Path
 
-import assets
 from bs4 import BeautifulSoup
 from docutils import nodes
 from PIL import Image
 from sphinx.application import Sphinx
+
+import assets
 
 # Other scripts read its settings while the page is being read.
 AT_ONCE = "documentation_options.js"

@@ -8,6 +8,7 @@ What a run takes is read from chapters/costs.json, which `make costs` writes.
 """
 
 import json
+import shutil
 import subprocess
 import zipfile
 from pathlib import Path
@@ -54,17 +55,17 @@ class Run(SphinxDirective):
         found = json.loads(costs.read_text(encoding="utf-8"))
         root = "../" * self.env.docname.count("/")
         source = f"{root}_sources/{self.env.docname}.ipynb"
-        text = [
+        links = (
             f'<a href="{source}" download>Download this notebook</a>, or '
             f'<a href="{root}{ARCHIVE}.zip" download>the whole book as '
-            "source</a>, which is what the notebook runs in:",
-        ]
+            "source</a>, which is what the notebook runs in:"
+        )
         block = nodes.container(classes=["run-it", "admonition"])
         block += nodes.paragraph(
             "",
             "",
             nodes.strong("", "Run it. "),
-            nodes.raw("", text[0], format="html"),
+            nodes.raw("", links, format="html"),
         )
         lines = (
             f"unzip {ARCHIVE}.zip && cd {ARCHIVE}\n"
@@ -83,34 +84,30 @@ class Run(SphinxDirective):
         return [block]
 
 
+def built(folder: str) -> bool:
+    """Whether a folder of this name holds what is built or installed."""
+    return (
+        folder in LEFT_OUT
+        or folder.endswith(".egg-info")
+        or (folder.startswith(".") and folder not in {".ci", ".github"})
+    )
+
+
 def files(root: Path) -> list[Path]:
     """What a reader needs: what git would ship, or all that is not built."""
-    listed = subprocess.run(
-        [
-            "git",
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-        ],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if (root / ".git").exists() and listed.returncode == 0:
+    listed = None
+    if (root / ".git").exists() and shutil.which("git"):
+        command = ["git", "ls-files", "-zco", "--exclude-standard"]
+        listed = subprocess.run(
+            command, cwd=root, capture_output=True, text=True, check=False
+        )
+    if listed and listed.returncode == 0:
         found = [root / name for name in listed.stdout.split("\0") if name]
     else:
         found = [
             path
             for path in root.rglob("*")
-            if not any(
-                part in LEFT_OUT
-                or part.endswith(".egg-info")
-                or (part.startswith(".") and part not in {".ci", ".github"})
-                for part in path.relative_to(root).parts[:-1]
-            )
+            if not any(map(built, path.relative_to(root).parts[:-1]))
         ]
     return sorted(path for path in found if path.is_file())
 

@@ -3,17 +3,14 @@
 import importlib
 import inspect
 import re
-import sys
 from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
 
+import docstrings
+
 ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "code" / "sphinxext"))
-
-import docstrings  # noqa: E402
-
 SITE = ROOT / "_build" / "html"
 MODULES = sorted(
     path.stem

@@ -9,13 +9,10 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
+import results
 from atrous.tables import Table
 
 ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "code" / "sphinxext"))
-
-import results  # noqa: E402
-
 PAGE = ROOT / "_build/html/book/results.html"
 CONF = f"""import sys
 sys.path.append({str(ROOT / "code" / "sphinxext")!r})

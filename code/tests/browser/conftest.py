@@ -1,8 +1,9 @@
 import os
 
 import pytest
-from built import SITE, chromium
 from playwright.sync_api import sync_playwright
+
+from built import SITE, chromium
 from serving import served
 
 ARGS = (

@@ -6,8 +6,9 @@ import json
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from built import contents, pages
 from PIL import Image
+
+from built import contents, pages
 
 PAGES = pages()
 

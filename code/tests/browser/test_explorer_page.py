@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from built import SITE
 
 from atrous import hdc
 from atrous.arithmetic import (
@@ -13,6 +12,7 @@ from atrous.arithmetic import (
     usage,
     valid_weights,
 )
+from built import SITE
 
 PAGE = SITE / "book" / "explorer.html"
 STACKS = [

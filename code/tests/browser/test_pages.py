@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import nbformat
 import pytest
+
 from built import ROOT, SITE, contents, pages
 
 PAGES = pages()

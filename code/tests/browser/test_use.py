@@ -2,6 +2,7 @@
 
 import nbformat
 import pytest
+
 from built import ROOT, SITE, contents
 
 CHAPTERS = [page for page in contents() if page.startswith("chapters/")]
