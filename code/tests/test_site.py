@@ -164,6 +164,17 @@ def test_katex_is_of_one_version():
     assert fonts == set(named)
 
 
+def test_equations_are_html_and_mathml():
+    for display in (False, True):
+        page = soup_of(equations.typeset("r^2", display=display))
+        assert page.find("msup")
+        assert bool(page.select(".katex-display")) is display
+    with pytest.raises(equations.ExtensionError, match=r"\\frac\{1"):
+        equations.typeset(r"\frac{1", display=False)
+    # After an error the next one is answered as before.
+    assert "katex" in equations.typeset("s", display=False)
+
+
 @pytest.mark.skipif(not PAGES, reason="THE SITE IS NOT BUILT, NOT CHECKED")
 class TestBuilt:
     @pytest.fixture(params=PAGES, ids=lambda path: path.stem)
