@@ -10,8 +10,3 @@
   addEventListener("resize", reach);
   document.fonts.ready.then(reach);
 })();
-
-// From a folder, pages may not be fetched: search then lists titles alone.
-if (location.protocol === "file:") {
-  DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
-}

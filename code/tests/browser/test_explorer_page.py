@@ -315,7 +315,7 @@ def test_links_in_the_text_show_their_stacks(visit):
 
 def test_a_small_one_keeps_its_state_to_itself(visit, tmp_path):
     folder = (SITE / "_static" / "explorer").as_uri()
-    names = re.findall(r'explorer/(\w+).js" defer', PAGE.read_text())
+    names = re.findall(r'explorer/(\w+)\.js"', PAGE.read_text())
     scripts = "".join(
         f'<script src="{folder}/{n}.js"></script>' for n in names
     )
