@@ -6,7 +6,7 @@ export TQDM_DISABLE ?= 1
 # Warnings are errors: a broken reference or a figure without a file fails.
 BUILD := $(BIN)/jupyter-book build --all -W -n --keep-going .
 
-.PHONY: help book test lint unit site-test chapters execute costs bench lab clean
+.PHONY: help book test lint unit site-test pdf chapters execute costs bench lab clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' \
@@ -29,6 +29,10 @@ site-test: .venv/ready ## Look at the built site in Chromium: every page, axe, L
 	test -d _build/html || $(MAKE) book
 	$(BIN)/pytest -n 2 code/tests/browser
 	$(BIN)/python code/tools/lighthouse.py
+
+pdf: .venv/ready ## Print the built site by Chromium: _build/dilated-convolution.pdf
+	test -d _build/html || $(MAKE) book
+	$(BIN)/python code/tools/pdf.py
 
 chapters: .venv/ready ## Run every chapter again and compare with its stored outputs
 	$(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout 300 \

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import explorer
 from atrous import c3, espnet, hdc, tkcn
 from atrous.arithmetic import (
     Window,
@@ -44,7 +45,6 @@ from atrous.smoothing import SharedConvolution
 from atrous.vgg import front_end_layers
 
 HERE = Path(__file__).parent
-STILL = HERE.parents[1] / "book" / "_static" / "explorer" / "still.svg"
 STACKS = 4000
 
 
@@ -463,7 +463,26 @@ def test_bad_addresses_fall_back_with_a_sentence(ask, text, words):
     assert state["at"] in (None, [32, 3])
 
 
-def test_the_still_is_what_the_page_opens_with(node):
-    still = HERE.parents[1] / "code" / "tools" / "still.js"
-    made = subprocess.run([node, still], capture_output=True, check=True)
-    assert made.stdout == STILL.read_bytes()
+def test_a_still_shows_a_state():
+    svg, words = explorer.still("layers=k3r2p2-k3r2p2&size=9", "here-")
+    assert 'id="here-hatch"' in svg
+    touched, every = hdc.reached(hdc.layers((2, 2)))
+    assert f"{touched} of {every} pixels on a line" in words
+    other, _ = explorer.still("layers=k3r2p2-k3r3p3&size=9", "here-")
+    assert other != svg
+
+
+@pytest.mark.parametrize(
+    ("state", "problem"),
+    [("layers=k3r0", "k3r0"), ("layers=k9&size=5", "no output")],
+)
+def test_a_state_that_cannot_be_is_refused(state, problem):
+    with pytest.raises(ValueError, match=problem) as caught:
+        explorer.still(state, "")
+    assert state in str(caught.value)
+
+
+def test_a_part_that_is_not_there_is_refused():
+    assert explorer.parts("map  valid") == "map valid"
+    with pytest.raises(ValueError, match="graph"):
+        explorer.parts("map graph")

@@ -37,10 +37,11 @@
       `<optgroup label="${group}">${options}</optgroup>`).join("");
   }
 
-  const template = (id) => `
+  // Beside a chapter's headings those of a small one would be in the way.
+  const template = (id, title) => `
 <p class="problem" role="alert" data-out="problem" hidden></p>
 <div class="explorer-part" data-part="layers">
-  <h2 id="${id}-layers">Layers</h2>
+  <${title} class="title" id="${id}-layers">Layers</${title}>
   <div class="fields">
     <label class="wide" for="${id}-preset">Start from
       <select id="${id}-preset" data-key="preset">
@@ -54,7 +55,7 @@
   <button type="button" data-do="add">Add a layer</button>
 </div>
 <div class="explorer-part" data-part="map">
-  <h2 id="${id}-see">What one output reads</h2>
+  <${title} class="title" id="${id}-see">What one output reads</${title}>
   <div class="fields">
     <label for="${id}-show">Colour by
       <select id="${id}-show" data-key="show">
@@ -80,11 +81,11 @@
   <dl class="facts" data-out="facts"></dl>
 </div>
 <div class="explorer-part" data-part="section">
-  <h2>Along the row of that output</h2>
+  <${title} class="title">Along the row of that output</${title}>
   <div data-out="section" role="img"></div>
 </div>
 <div class="explorer-part" data-part="rules">
-  <h2>Are there holes?</h2>
+  <${title} class="title">Are there holes?</${title}>
   <table><caption>The exact criterion: layers of two or more taps, sorted by
     their step, the rate times the strides before it. No step may exceed the
     field of the layers above it.</caption>
@@ -95,7 +96,7 @@
   <p><strong>The published rule:</strong> <span data-out="rule"></span></p>
 </div>
 <div class="explorer-part" data-part="valid">
-  <h2>Valid weights</h2>
+  <${title} class="title">Valid weights</${title}>
   <div class="fields">
     <label for="${id}-layer">Layer
       <select id="${id}-layer" data-key="layer"></select></label>
@@ -126,7 +127,7 @@
   function mount(host) {
     const id = `explorer-${++instances}`;
     const addressed = host.hasAttribute("data-address");
-    host.innerHTML = template(id);
+    host.innerHTML = template(id, addressed ? "h2" : "p");
     const parts = host.dataset.parts?.split(" ") ?? PARTS;
     for (const part of host.querySelectorAll("[data-part]")) {
       part.hidden = !parts.includes(part.dataset.part);

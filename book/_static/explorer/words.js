@@ -8,7 +8,9 @@
 
   const count = (value) => value.toLocaleString("en");
   const square = (side) => `${count(side)} × ${count(side)}`;
-  const plural = (n, one) => `${count(n)} ${one}${n === 1 ? "" : "s"}`;
+  // Of a number or a BigInt.
+  const plural = (n, one) =>
+    `${count(n)} ${one}${`${n}` === "1" ? "" : "s"}`;
 
   // Rates that the published rule is about: layers of one kernel, stride 1.
   // Layers of one tap leave no holes and are not asked.

@@ -313,28 +313,119 @@ def test_links_in_the_text_show_their_stacks(visit):
     assert said(page, "rule").endswith("rejected, wrongly.")
 
 
-def test_a_small_one_keeps_its_state_to_itself(visit, tmp_path):
-    folder = (SITE / "_static" / "explorer").as_uri()
-    names = re.findall(r'explorer/(\w+)\.js"', PAGE.read_text())
-    scripts = "".join(
-        f'<script src="{folder}/{n}.js"></script>' for n in names
+def small(visit, chapter, number=0, **options):
+    """A chapter's explorer, and the page that it stands on."""
+    url = (SITE / "chapters" / f"{chapter}.html").as_uri()
+    page = visit(url=url, **options)
+    return page.locator("div.explorer").nth(number), page
+
+
+def change(one, layer, key, value):
+    one.get_by_role("group", name=f"Layer {layer}").get_by_label(key).fill(
+        str(value)
     )
-    hosts = "".join(
-        f'<div class="explorer" data-state="{state}" data-parts="map"></div>'
-        for state in ("layers=k3-k3r2&size=17", "layers=k3r4&size=20")
-    )
-    file = tmp_path / "page.html"
-    file.write_text(f"<!doctype html><meta charset=utf-8>{hosts}{scripts}")
-    page = visit("#layers=k5&size=9", url=file.as_uri())
-    both = [page.locator(".explorer").nth(i) for i in (0, 1)]
-    outputs = [one.locator(".facts dd").first.inner_text() for one in both]
-    assert outputs == ["11 × 11", "12 × 12"]
-    assert not both[0].get_by_text("Add a layer").is_visible()
-    both[1].locator(".map").press("Home")
-    assert "row 5" in both[0].locator(".map").get_attribute("aria-label")
-    assert "row 0" in both[1].locator(".map").get_attribute("aria-label")
+
+
+def test_small_ones_keep_their_states_to_themselves(visit):
+    first, page = small(visit, "deeplabv3")
+    second = page.locator("div.explorer").nth(1)
+    address, before = page.url, second.inner_html()
+    assert not first.locator('[data-part="valid"]').is_visible()
+    assert not second.locator(".map").is_visible()
+    first.locator(".map").press("Home")
+    assert "row 0" in first.locator(".map").get_attribute("aria-label")
+    assert second.inner_html() == before
     page.wait_for_timeout(400)
-    assert page.url.endswith("#layers=k5&size=9")
+    assert page.url == address
+    ids = page.locator("[id]").evaluate_all("all => all.map(one => one.id)")
+    assert len(set(ids)) == len(ids)
+
+
+# What the text beside each small explorer says of it.
+
+
+def test_in_operator_a_stride_becomes_a_rate(visit):
+    one, _ = small(visit, "operator")
+    before = fact(one, "Receptive field")
+    assert fact(one, "Output") == "17 × 17"
+    change(one, 1, "Stride", 1)
+    change(one, 2, "Rate", 2)
+    assert fact(one, "Output") == "33 × 33"
+    after = fact(one, "Receptive field")
+    assert before.split(";")[0] == after.split(";")[0]
+    assert fact(one, "Holes") == "none"
+
+
+def test_in_yu2016_a_corner_reads_padding(visit):
+    one, _ = small(visit, "yu2016")
+    assert f"reads {67**2:,} pixels" in fact(one, "Chosen output")
+    one.locator(".map").press("ArrowRight")
+    assert f"reads {67 * 66:,} pixels" in fact(one, "Chosen output")
+    one.locator(".map").press("Home")
+    assert f"reads {34**2:,} pixels" in fact(one, "Chosen output")
+
+
+def test_in_deeplabv2_the_middle_reads_one_tap(visit):
+    one, _ = small(visit, "deeplabv2")
+    assert re.search(
+        r"reads 1 pixel of .* by 1 path\b", fact(one, "Chosen output")
+    )
+    one.locator(".map").press("Home")
+    assert "reads 4 pixels of" in fact(one, "Chosen output")
+
+
+def test_in_drn_two_layers_close_the_holes(visit):
+    one, _ = small(visit, "drn")
+    for number, rate in ((2, 2), (3, 1)):
+        assert fact(one, "Holes") != "none"
+        one.get_by_role("button", name="Add a layer").click()
+        change(one, number, "Rate", rate)
+    assert fact(one, "Holes") == "none"
+
+
+def test_in_deeplabv3_even_rates_keep_to_a_phase(visit):
+    one, _ = small(visit, "deeplabv3")
+    assert "they lie in 1 of 4 phases" in fact(one, "Chosen output")
+    change(one, 1, "Rate", 1)
+    assert "phases" not in fact(one, "Chosen output")
+    assert fact(one, "Holes") != "none"
+
+
+def test_in_deeplabv3_weights_are_counted(visit):
+    one, _ = small(visit, "deeplabv3", 1)
+    counts = valid_weights(65, Window(3, dilation=18, padding=18))
+    for number, count in counts.items():
+        assert f"{number} valid at {count:,} of" in said(one, "valid")
+
+
+def test_in_gridding_neighbours_share_nothing(visit):
+    one, _ = small(visit, "gridding")
+    line = {
+        i + 16 for i, ways in enumerate(usage(hdc.layers((2, 2, 2)))) if ways
+    }
+    assert not line & {i + 1 for i in line}
+    read = one.locator(".map .full")
+    colour = read.first.get_attribute("class")
+    assert read.count() == 1
+    one.locator(".map").press("ArrowRight")
+    assert read.count() == 1
+    assert read.first.get_attribute("class") != colour
+    for layer, rate in ((1, 1), (3, 3)):
+        change(one, layer, "Rate", rate)
+    assert fact(one, "Holes") == "none"
+
+
+@pytest.mark.parametrize(
+    "chapter",
+    ["operator", "yu2016", "deeplabv2", "drn", "deeplabv3", "gridding"],
+)
+def test_a_small_one_leads_to_the_whole(visit, chapter):
+    one, page = small(visit, chapter)
+    before = fact(one, "Coverage")
+    page.get_by_role("link", name="Open this stack").first.click()
+    page.wait_for_url("**/book/explorer.html#layers=*")
+    assert fact(page, "Coverage") == before
+    assert page.get_by_role("alert").count() == 0
 
 
 def test_it_works_over_http_as_well(visit, server):
@@ -344,16 +435,19 @@ def test_it_works_over_http_as_well(visit, server):
     assert "1 of 4 phases" in fact(page, "Chosen output")
 
 
-def test_without_scripts_there_is_a_picture(visit):
-    page = visit(java_script_enabled=False)
-    still = page.locator('img[src$="still.svg"]')
+@pytest.mark.parametrize("url", [None, SITE / "chapters" / "drn.html"])
+def test_without_scripts_there_is_a_picture(visit, url):
+    page = visit(url=url and url.as_uri(), java_script_enabled=False)
+    still = page.locator("noscript > svg")
     assert still.is_visible()
     assert still.bounding_box()["height"] > 300
-    assert len(still.get_attribute("alt")) > 40
+    assert "Coverage" in still.get_attribute("aria-label")
 
 
-def test_no_other_page_loads_it(visit):
-    loaders = [
-        p for p in SITE.rglob("*.html") if "explorer.js" in p.read_text()
-    ]
-    assert loaders == [PAGE]
+def test_pages_without_one_do_not_load_it():
+    for page in SITE.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        hosts, loads = (
+            text.count(s) for s in ('class="explorer"', "explorer.js")
+        )
+        assert bool(hosts) == (loads == 1) == ("explorer.css" in text)
