@@ -39,7 +39,8 @@ from atrous.weights import reference_fill_, reference_input
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "code/snippets"
 FILES = {path.stem: path for path in sorted(FOLDER.glob("*.py"))}
-PAGE = ROOT / "_build/html/book/snippets.html"
+SITE = ROOT / "_build/html"
+PAGE = "book/snippets.html"
 MOST_LINES = 60
 LEVELS = (5, 6, 7, 8)  # of a DRN
 
@@ -444,8 +445,8 @@ def run_alone(sources, folder):
 
 
 def promised(source):
-    """The lines that a snippet's comments say it prints."""
-    example = source.partition('if __name__ == "__main__":')[2]
+    """The lines that a block's comments say it prints."""
+    example = source.partition('if __name__ == "__main__":')[2] or source
     return re.findall(r"(?:print\(.*\)  |^ +)# (.*)$", example, re.M)
 
 
@@ -458,25 +459,63 @@ def imported(source):
 
 
 @pytest.fixture(scope="module")
-def blocks():
-    """The code blocks of the built page."""
-    if not PAGE.exists():
+def pages():
+    """The site's pages, by their paths in it."""
+    if not SITE.exists():
         if os.environ.get("CI") == "true":
-            pytest.fail(f"{PAGE}: not built, run `make book` before")
+            pytest.fail(f"{SITE}: not built, run `make book` before")
         pytest.skip("site not built, SNIPPETS NOT CHECKED: run `make book`")
-    page = BeautifulSoup(PAGE.read_text(), "html.parser")
-    return [pre.get_text() for pre in page.select("div.highlight pre")]
+    return {
+        path.relative_to(SITE).as_posix(): BeautifulSoup(
+            path.read_text(encoding="utf-8"), "html.parser"
+        )
+        for folder in ("book", "chapters")
+        for path in sorted((SITE / folder).rglob("*.html"))
+    }
 
 
-def test_the_page_shows_every_snippet_whole(blocks):
+def blocks(page, kind):
+    return [pre.get_text() for pre in page.select(f"{kind} pre")]
+
+
+def test_the_page_shows_every_snippet_whole(pages):
     files = [path.read_text().strip() for path in FILES.values()]
-    assert sorted(block.strip() for block in blocks) == sorted(files)
+    shown = blocks(pages[PAGE], "div.runnable")
+    assert sorted(block.strip() for block in shown) == sorted(files)
+    assert shown == blocks(pages[PAGE], "div.highlight")
 
 
-def test_what_the_page_shows_runs_with_torch_alone(blocks, tmp_path):
-    for block, said in zip(blocks, run_alone(blocks, tmp_path), strict=True):
+def test_what_is_called_runnable_runs_with_torch_alone(pages, tmp_path):
+    kind = "div.runnable:not(.with-package)"
+    found = [block for page in pages.values() for block in blocks(page, kind)]
+    assert len(found) >= len(FILES)
+    for block, said in zip(found, run_alone(found, tmp_path), strict=True):
         assert promised(block), block
         assert said.splitlines() == promised(block)
+
+
+def test_what_needs_the_package_runs_with_it(pages, tmp_path):
+    kind = "div.runnable.with-package"
+    found = [block for page in pages.values() for block in blocks(page, kind)]
+    assert found
+    for block in found:
+        file = tmp_path / "pasted.py"
+        file.write_text(block, encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-I", "-W", "error", file],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=tmp_path,
+        )
+        assert done.stdout.splitlines() == promised(block) != []
+
+
+def test_every_block_of_python_outside_the_chapters_is_runnable(pages):
+    for name, page in pages.items():
+        if not name.startswith("chapters/"):
+            for block in page.select("div.highlight-python"):
+                assert "runnable" in block["class"], (name, block)
 
 
 @pytest.mark.parametrize("name", FILES)
