@@ -6,6 +6,8 @@ export TQDM_DISABLE ?= 1
 # Warnings are errors: a broken reference or a figure without a file fails.
 BUILD := $(BIN)/jupyter-book build --all -W -n --keep-going .
 
+# Each takes two cores by itself, and some need what others leave.
+.NOTPARALLEL:
 .PHONY: help book test lint unit site-test pdf chapters execute costs bench lab clean
 
 help: ## Say what each target does
@@ -15,6 +17,7 @@ help: ## Say what each target does
 book: .venv/ready ## Build the site from the stored outputs: _build/html/index.html
 	rm -rf _build
 	$(BUILD)
+	touch _build/done
 
 test: lint book unit chapters ## Everything: lint, build, package tests, chapters run again
 
@@ -26,12 +29,12 @@ unit: .venv/ready ## Test the package and the tools
 	$(BIN)/pytest -n 2 --ignore code/tests/browser code/tests
 
 site-test: .venv/ready ## Look at the built site in Chromium: every page, axe, Lighthouse
-	test -d _build/html || $(MAKE) book
+	test -f _build/done || $(MAKE) book
 	$(BIN)/pytest -n 2 code/tests/browser
 	$(BIN)/python code/tools/lighthouse.py
 
 pdf: .venv/ready ## Print the built site by Chromium: _build/dilated-convolution.pdf
-	test -d _build/html || $(MAKE) book
+	test -f _build/done || $(MAKE) book
 	$(BIN)/python code/tools/pdf.py
 
 chapters: .venv/ready ## Run every chapter again and compare with its stored outputs
@@ -53,7 +56,8 @@ lab: .venv/ready ## Open the chapters in JupyterLab
 
 clean: ## Remove what was built, the .venv too
 	rm -rf .venv _build .pytest_cache .ruff_cache .hypothesis
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . \( -name __pycache__ -o -name node_modules -o -name .ipynb_checkpoints \) \
+	  -type d -prune -exec rm -rf {} +
 
 .venv/ready: requirements.lock assets.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \

@@ -225,13 +225,13 @@ class Chapter(IPyNbFile):
         self.pid = self.kernel.km.provisioner.pid
 
     def peak_gib(self):
-        """Peak resident memory of the kernel, 0 where it cannot be read."""
+        """Peak resident memory of the kernel, nan where it cannot be read."""
         try:
             status = Path(f"/proc/{self.pid}/status").read_text()
         except OSError:
-            return 0.0
+            return math.nan
         peak = re.search(r"VmHWM:\s+(\d+) kB", status)
-        return int(peak[1]) / 2**20 if peak else 0.0
+        return int(peak[1]) / 2**20 if peak else math.nan
 
 
 @pytest.hookimpl(wrapper=True)
@@ -282,7 +282,13 @@ def device():
 
 
 def store(path):
-    """Add this run's costs to those of other chapters and devices."""
+    """Add this run's costs to those of other chapters and devices.
+
+    Raises:
+        OSError: If this machine does not tell what memory was used.
+    """
+    if any(math.isnan(cost.gib) for cost in costs.values()):
+        raise OSError("memory: not told by this machine, nothing stored")
     stored = json.loads(path.read_text()) if path.exists() else {}
     kind, machine = device()
     for notebook, cost in costs.items():
@@ -314,8 +320,10 @@ def pytest_terminal_summary(terminalreporter, exitstatus, config):
     if costs:
         terminalreporter.section("time and memory")
     for notebook, cost in sorted(costs.items()):
+        memory = f"{cost.gib:.2f} of {BUDGET_GIB:g} GiB"
+        if math.isnan(cost.gib):
+            memory = "MEMORY NOT MEASURED"
         terminalreporter.line(
-            f"{notebook}: {cost.seconds:.1f} of {cost.budget:g} s, "
-            f"{cost.gib:.2f} of {BUDGET_GIB:g} GiB"
+            f"{notebook}: {cost.seconds:.1f} of {cost.budget:g} s, {memory}"
             f"{'  OVER BUDGET' if cost.is_over() else ''}"
         )

@@ -21,7 +21,7 @@ def stage_plan(output_stride, stem=4, strides=(1, 2, 2, 2)):
 def unit_plan(
     units, output_stride, multi_grid=(1, 2, 4), first_unit="previous"
 ):
-    """Stride and rate of the 3x3 convolution of each bottleneck unit.
+    """Stride of each bottleneck unit, and rate of its 3x3 convolution.
 
     A rate of the last stage is the stage's times that of `multi_grid`. In
     the first unit of a dilated stage, "previous" keeps the dilation of the

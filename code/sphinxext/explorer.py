@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from docutils import nodes
-from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -29,6 +28,7 @@ from equations import NODE
 
 PAGE = "book/explorer"
 PARTS = ("layers", "map", "section", "rules", "valid")
+WHOLE = " ".join(PARTS)
 STYLES = ("picture", "explorer")
 SCRIPTS = (
     "arithmetic",
@@ -49,15 +49,16 @@ def parts(argument: str) -> str:
     """Read the parts to show.
 
     Raises:
-        ValueError: If one is unknown.
+        ValueError: If there is none, or one is unknown.
     """
-    return " ".join(
-        directives.choice(part, PARTS) for part in argument.split()
-    )
+    found = (argument or "").split()
+    if not found or not set(found) <= set(PARTS):
+        raise ValueError(f"parts: {argument}, not of {', '.join(PARTS)}")
+    return " ".join(found)
 
 
-def still(state: str, name: str) -> tuple[str, str]:
-    """Draw a state; return the picture and what it shows in words.
+def still(state: str, shown: str, name: str) -> tuple[str, str]:
+    """Draw parts of a state; return the picture and what it shows in words.
 
     `name` begins the ids in the picture.
 
@@ -65,7 +66,7 @@ def still(state: str, name: str) -> tuple[str, str]:
         ValueError: If the explorer does not understand the state.
     """
     made = subprocess.run(
-        [NODE, STILL, state, name],
+        [NODE, STILL, state, shown, name],
         capture_output=True,
         encoding="utf-8",
         check=False,
@@ -86,10 +87,13 @@ class Explorer(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the text of the directive, then the explorer."""
         state = self.arguments[0] if self.arguments else ""
+        shown = self.options.get("parts", "map" if state else WHOLE)
+        if not state and shown != WHOLE:
+            raise self.error("parts: of a small explorer, which has a state")
         place = self.env.docname.replace("/", "-")
         name = f"{place}-{self.env.new_serialno('explorer')}-"
         try:
-            svg, words = still(state, name)
+            svg, words = still(state, shown, name)
         except ValueError as error:
             raise self.error(str(error)) from None
         picture = svg.replace(
@@ -98,7 +102,6 @@ class Explorer(SphinxDirective):
         address = html.escape(state)
         settings = "data-address"
         if state:
-            shown = self.options.get("parts", "map")
             settings = f'data-state="{address}" data-parts="{shown}"'
         block = explorer(classes=["explorer-small"] if state else [])
         self.state.nested_parse(self.content, self.content_offset, block)

@@ -69,7 +69,8 @@ def mend(soup: BeautifulSoup) -> None:
         sidebar["aria-label"] = "Book"
     for toggle in soup.select("summary:has(> .toctree-toggle)"):
         link = toggle.find_parent("li").find("a")
-        toggle["aria-label"] = f"Pages of {link.get_text(strip=True)}"
+        title = " ".join(link.get_text().split())
+        toggle["aria-label"] = f"Pages of {title}"
     for entry in soup.select('[role="doc-biblioentry"], .citation-list'):
         del entry["role"]  # deprecated; a list of what is no item
     for button in soup.select(".search-button-field[aria-label]"):

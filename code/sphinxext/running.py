@@ -94,10 +94,10 @@ def built(folder: str) -> bool:
 
 
 def files(root: Path) -> list[Path]:
-    """What a reader needs: what git would ship, or all that is not built."""
+    """What a reader needs: what git holds, or all that is not built."""
     listed = None
     if (root / ".git").exists() and shutil.which("git"):
-        command = ["git", "ls-files", "-zco", "--exclude-standard"]
+        command = ["git", "ls-files", "-z"]
         listed = subprocess.run(
             command, cwd=root, capture_output=True, text=True, check=False
         )

@@ -3,15 +3,13 @@
 import importlib
 import inspect
 import re
-from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
 
 import docstrings
+from built import ROOT, SITE
 
-ROOT = Path(__file__).parents[2]
-SITE = ROOT / "_build" / "html"
 MODULES = sorted(
     path.stem
     for path in (ROOT / "code" / "atrous").glob("*.py")
@@ -19,7 +17,7 @@ MODULES = sorted(
 )
 PAGES = sorted((SITE / "book" / "api").glob("*.html"))
 CHAPTERS = sorted((SITE / "chapters").glob("*.html"))
-built = pytest.mark.skipif(not PAGES, reason="THE SITE IS NOT BUILT")
+built = pytest.mark.usefixtures("site")
 
 
 def soup(path):
@@ -27,7 +25,7 @@ def soup(path):
 
 
 def public(module):
-    """Names that a module defines with a docstring of their own."""
+    """Names that a module defines itself."""
     found = importlib.import_module(f"atrous.{module}")
     for name, value in vars(found).items():
         if (

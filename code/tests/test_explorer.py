@@ -55,7 +55,7 @@ def node():
     if wheel:
         return Path(wheel.origin).parent / "bin" / "node"
     found = shutil.which("node")
-    if not found and os.environ.get("CI") == "true":
+    if not found and os.environ.get("CI"):
         pytest.fail("node: not found, and the explorer needs it checked")
     if not found:
         pytest.skip("node: not found, THE EXPLORER IS NOT CHECKED")
@@ -464,12 +464,26 @@ def test_bad_addresses_fall_back_with_a_sentence(ask, text, words):
 
 
 def test_a_still_shows_a_state():
-    svg, words = explorer.still("layers=k3r2p2-k3r2p2&size=9", "here-")
+    parts = "layers map section"
+    svg, words = explorer.still("layers=k3r2p2-k3r2p2&size=9", parts, "here-")
     assert 'id="here-hatch"' in svg
     touched, every = hdc.reached(hdc.layers((2, 2)))
     assert f"{touched} of {every} pixels on a line" in words
-    other, _ = explorer.still("layers=k3r2p2-k3r3p3&size=9", "here-")
+    other, _ = explorer.still("layers=k3r2p2-k3r3p3&size=9", parts, "here-")
     assert other != svg
+    assert svg.count("<svg") == 3
+
+
+def test_a_still_shows_the_parts_that_are_asked_for():
+    stack = "layers=k3r18p18&size=65"
+    svg, words = explorer.still(stack, "layers valid", "")
+    assert svg.count("<svg") == 2
+    assert "curve-0" in svg
+    for number, count in valid_weights(65, Window(3, 1, 18, 18)).items():
+        assert f"{number} valid at {count:,} of" in words
+    assert "A map of" not in words
+    with pytest.raises(ValueError, match="layers rules: nothing of it"):
+        explorer.still(stack, "layers rules", "")
 
 
 @pytest.mark.parametrize(
@@ -478,11 +492,12 @@ def test_a_still_shows_a_state():
 )
 def test_a_state_that_cannot_be_is_refused(state, problem):
     with pytest.raises(ValueError, match=problem) as caught:
-        explorer.still(state, "")
+        explorer.still(state, "map", "")
     assert state in str(caught.value)
 
 
 def test_a_part_that_is_not_there_is_refused():
     assert explorer.parts("map  valid") == "map valid"
-    with pytest.raises(ValueError, match="graph"):
-        explorer.parts("map graph")
+    for wrong in ("map graph", "", None):
+        with pytest.raises(ValueError, match=f"parts: {wrong}"):
+            explorer.parts(wrong)

@@ -3,6 +3,8 @@
 import base64
 import importlib.util
 import io
+import json
+import math
 import os
 import re
 import shutil
@@ -395,7 +397,26 @@ def test_peak_memory_is_this_process():
     kernel = SimpleNamespace(pid=os.getpid())
     assert 0.05 < checker.Chapter.peak_gib(kernel) < 4
     kernel.pid = 2**30
-    assert checker.Chapter.peak_gib(kernel) == 0
+    assert math.isnan(checker.Chapter.peak_gib(kernel))
+
+
+def test_costs_are_stored_if_they_were_measured(tmp_path, monkeypatch):
+    path, cost = tmp_path / "costs.json", checker.Cost(9.4, 0.52)
+    monkeypatch.setattr(checker, "device", lambda: ("CPU", "a machine"))
+    monkeypatch.setattr(checker, "costs", {"chapters/a.ipynb": cost})
+    checker.store(path)
+    monkeypatch.setattr(checker, "costs", {"chapters/b.ipynb": cost})
+    checker.store(path)
+    measured = {"seconds": 9, "gib": 0.5, "machine": "a machine"}
+    assert json.loads(path.read_text()) == {
+        "CPU": {"a": measured, "b": measured}
+    }
+    unknown = checker.Cost(seconds=9, gib=math.nan)
+    monkeypatch.setattr(checker, "costs", {"chapters/a.ipynb": unknown})
+    before = path.read_text()
+    with pytest.raises(OSError, match="memory"):
+        checker.store(path)
+    assert path.read_text() == before
 
 
 @pytest.mark.parametrize(

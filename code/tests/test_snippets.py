@@ -8,17 +8,16 @@ import functools
 import importlib.util
 import itertools
 import json
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from bs4 import BeautifulSoup
 from torch import nn
 
+import built
 from atrous import arithmetic, hdc, operators, residual, surgery
 from atrous.arithmetic import Window
 from atrous.aspp import (
@@ -35,11 +34,10 @@ from atrous.drn import drn_backbone, drn_plan
 from atrous.resnet import UNITS, resnet_plan
 from atrous.smoothing import GroupInteraction, SharedConvolution
 from atrous.weights import reference_fill_, reference_input
+from built import ROOT
 
-ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "code/snippets"
 FILES = {path.stem: path for path in sorted(FOLDER.glob("*.py"))}
-SITE = ROOT / "_build/html"
 PAGE = "book/snippets.html"
 MOST_LINES = 60
 LEVELS = (5, 6, 7, 8)  # of a DRN
@@ -459,18 +457,13 @@ def imported(source):
 
 
 @pytest.fixture(scope="module")
-def pages():
+def pages(site):
     """The site's pages, by their paths in it."""
-    if not SITE.exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{SITE}: not built, run `make book` before")
-        pytest.skip("site not built, SNIPPETS NOT CHECKED: run `make book`")
     return {
-        path.relative_to(SITE).as_posix(): BeautifulSoup(
-            path.read_text(encoding="utf-8"), "html.parser"
+        name: BeautifulSoup(
+            (site / name).read_text(encoding="utf-8"), "html.parser"
         )
-        for folder in ("book", "chapters")
-        for path in sorted((SITE / folder).rglob("*.html"))
+        for name in built.pages()
     }
 
 

@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def build(folder, **pages):
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-qWn", ".", "out"],
         cwd=folder,
-        env={"PYTHONPATH": str(EXTENSIONS), "PATH": "", "LC_ALL": "C.UTF-8"},
+        env={**os.environ, "PYTHONPATH": str(EXTENSIONS)},
         capture_output=True,
         text=True,
         check=False,

@@ -41,3 +41,9 @@ def chromium() -> str | None:
         if path := shutil.which(name):
             return path
     return None
+
+
+def missing() -> str:
+    """Name what looking at the site needs and is not there."""
+    there = {"Chromium": chromium(), "The built site": SITE.exists()}
+    return " and ".join(what for what, found in there.items() if not found)

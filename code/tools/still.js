@@ -1,6 +1,7 @@
 // A state of the explorer as a picture, for readers without scripts:
-// node still.js STATE NAME prints {svg, words} as JSON; NAME begins the ids in
-// it. A state that the explorer does not understand ends it with what is wrong.
+// node still.js STATE "PART ..." NAME prints {svg, words} as JSON; NAME begins
+// the ids in it. A state that the explorer does not understand ends it with
+// what is wrong.
 "use strict";
 const path = require("node:path");
 
@@ -9,37 +10,52 @@ const files = ["arithmetic", "presets", "state", "drawing", "words"];
 for (const file of files) require(path.join(folder, `${file}.js`));
 const { state, drawing, words } = globalThis.atrousExplorer;
 
-const MAP = 460;
 const WIDTH = 640;
-const placed = (svg, x, y, width, height) =>
-  svg.replace("<svg ", `<svg x="${x}" y="${y}" width="${width}" ` +
-    `height="${height}" `);
+const MAP = 460; // a square
+const GAP = 12;
 
-function still(text, name) {
-  const { state: found, problems } = state.parse(text);
-  const side = state.outputSide(found);
-  if (!side) problems.push("There is no output to draw.");
-  if (problems.length) throw new Error(`${text}: ${problems.join(" ")}`);
-  const middle = (side - 1) >> 1;
-  const shown = { ...found, at: found.at ?? [middle, middle] };
-  const map = drawing.map(shown, {
-    width: MAP,
-    modulus: words.modulus(shown),
-    prefix: name,
+// Pictures one below the other, each in its width.
+function piled(pictures) {
+  let top = 0;
+  const placed = pictures.map(([svg, width]) => {
+    const [, , wide, high] = /viewBox="([^"]*)"/.exec(svg)[1].split(" ");
+    const height = (width * high) / wide;
+    const y = top;
+    top += height + GAP;
+    return svg.replace("<svg ", `<svg x="${(WIDTH - width) / 2}" y="${y}" ` +
+      `width="${width}" height="${height}" `);
   });
-  const section = drawing.section(shown, { width: WIDTH });
-  const tall = Number(/viewBox="0 0 \d+ (\d+)"/.exec(section)[1]);
-  const facts = Object.values(words.facts(shown));
+  return '<svg xmlns="http://www.w3.org/2000/svg" ' +
+    `viewBox="0 0 ${WIDTH} ${top - GAP}">${placed.join("")}</svg>`;
+}
+
+function still(text, parts, prefix) {
+  const { state: found, problems } = state.parse(text);
+  if (!state.outputSide(found)) problems.push("There is no output to draw.");
+  if (problems.length) throw new Error(`${text}: ${problems.join(" ")}`);
+  const shown = state.chosen(found);
+  const { size, layers } = shown;
+  const draw = {
+    map: () => [drawing.map(shown, {
+      width: MAP, modulus: words.modulus(shown), prefix,
+    }), MAP],
+    section: () => [drawing.section(shown, { width: WIDTH }), WIDTH],
+    valid: () => [drawing.validPlot(layers[shown.layer - 1], shown.map, {
+      width: WIDTH,
+    }), WIDTH],
+  };
+  const asked = Object.keys(draw).filter((part) => parts.includes(part));
+  if (!asked.length) throw new Error(`${parts}: nothing of it is a picture`);
+  const said = {
+    map: () => `A map of ${size} by ${size} pixels. ` +
+      Object.values(words.facts(shown)).map((fact) => fact.join(": "))
+        .join(". ") + ".",
+    section: () => `${layers.length} layers from the side.`,
+    valid: () => words.valid(shown),
+  };
   return {
-    svg:
-      '<svg xmlns="http://www.w3.org/2000/svg" ' +
-      `viewBox="0 0 ${WIDTH} ${MAP + 20 + tall}">` +
-      placed(map, (WIDTH - MAP) / 2, 5, MAP, MAP) +
-      `${placed(section, 0, MAP + 15, WIDTH, tall)}</svg>`,
-    words:
-      `A map of ${shown.size} by ${shown.size} pixels, and below it ` +
-      `${shown.layers.length} layers from the side. ` +
-      `${facts.map((fact) => fact.join(": ")).join(". ")}.`,
+    svg: piled(asked.map((part) => draw[part]())),
+    words: asked.map((part) => said[part]()).join(" "),
   };
 }
 

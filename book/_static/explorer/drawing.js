@@ -1,7 +1,7 @@
 // Pictures of a stack, as text in SVG. Colours are classes of picture.css.
 (function (book) {
   "use strict";
-  const { field, holes, sizes, fields, trace, validWeights } =
+  const { field, holes, outputSize, sizes, fields, trace, validWeights } =
     book.arithmetic;
 
   const SHADE_LEVELS = 8;
@@ -23,7 +23,7 @@
   function view({ layers, size }) {
     const all = field(layers);
     const first = all.start - (all.size - 1) / 2;
-    const outputs = [size, ...sizes(size, layers)].at(-1);
+    const outputs = outputSize(size, layers);
     const last = first + (outputs - 1) * all.jump + all.size;
     const most = Math.ceil(size / 10);
     return {
@@ -155,7 +155,7 @@
       lines.push(`M0 ${i}h${size}M${i} 0v${size}`);
     }
     const { jump, start } = field(layers);
-    const outputs = [size, ...sizes(size, layers)].at(-1);
+    const outputs = outputSize(size, layers);
     let centres = "";
     if (jump > 1 && cell * jump > 4) {
       for (let y = 0; y < outputs; y++) {
@@ -277,6 +277,8 @@
     for (let rate = 1; rate <= side; rate++) {
       const made = { ...one, stride: 1, dilation: rate, padding: 0 };
       made.padding = book.state.keepingPadding(made);
+      // An even kernel's padding is rounded down, and may not do.
+      if (!book.state.outputSide({ layers: [made], size: side })) continue;
       for (const [number, count] of validWeights(side, made)) {
         if (!curves.has(number)) curves.set(number, new Array(side).fill(0));
         curves.get(number)[rate - 1] = count / side ** 2;
@@ -333,11 +335,9 @@
 
   book.drawing = {
     SHADE_LEVELS,
-    PHASE_COLOURS,
     greatest,
     look,
     view,
-    phaseOf,
     map,
     section,
     validCurves,

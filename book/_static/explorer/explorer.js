@@ -55,7 +55,7 @@
   <button type="button" data-do="add">Add a layer</button>
 </div>
 <div class="explorer-part" data-part="map">
-  <${title} class="title" id="${id}-see">What one output reads</${title}>
+  <${title} class="title">What one output reads</${title}>
   <div class="fields">
     <label for="${id}-show">Colour by
       <select id="${id}-show" data-key="show">
@@ -128,16 +128,18 @@
     const id = `explorer-${++instances}`;
     const addressed = host.hasAttribute("data-address");
     host.innerHTML = template(id, addressed ? "h2" : "p");
+    if (!addressed) {
+      host.setAttribute("role", "group");
+      host.setAttribute("aria-label", `Explorer ${instances}`);
+    }
     const parts = host.dataset.parts?.split(" ") ?? PARTS;
     for (const part of host.querySelectorAll("[data-part]")) {
       part.hidden = !parts.includes(part.dataset.part);
     }
     const out = (name) => host.querySelector(`[data-out="${name}"]`);
     const control = (key) => host.querySelector(`[data-key="${key}"]`);
-    const middle = (side) => [(side - 1) >> 1, (side - 1) >> 1];
-
     let state = START;
-    let written = ""; // the address as last written or read
+    let written = ""; // the state in the address; null where there is none
     let last = null; // what was changed last
     let said = null; // facts as last read out
     let picked = -1; // the preset last chosen
@@ -149,12 +151,6 @@
       timers[name] = setTimeout(act, wait);
     };
 
-    // The state with an output chosen, which pictures and words need.
-    function settled() {
-      const side = book.state.outputSide(state);
-      return { ...state, at: side ? state.at ?? middle(side) : null };
-    }
-
     const set = (element, html) => {
       if (element.innerHTML !== html) element.innerHTML = html;
     };
@@ -163,7 +159,9 @@
     function put(input, value, forced) {
       const editing = input === document.activeElement && !forced;
       if (!editing && input.value !== `${value}`) input.value = value;
-      if (input.value === `${value}`) input.removeAttribute("aria-invalid");
+      if (Number(input.value) === Number(value)) {
+        input.removeAttribute("aria-invalid");
+      }
     }
 
     function showLayers(forced) {
@@ -245,9 +243,9 @@
           swatch([["paper", all], ["pale phase-0", all]], "not read") +
           field + chosen + beyond;
       }
-      const levels = [...new Array(book.drawing.SHADE_LEVELS).keys()];
-      const few = levels.map((i) =>
-        [`shade-${i}`, `M${i / 8} 0h.125v1h-.125z`]);
+      const many = book.drawing.SHADE_LEVELS;
+      const few = [...new Array(many).keys()].map((i) =>
+        [`shade-${i}`, `M${i / many} 0h${1 / many}v1h${-1 / many}z`]);
       return swatch(few, "from few paths to many") +
         swatch([["hole", all],
           ["hatch", "M0 .3L.3 0M0 .7L.7 0M.1 1L1 .1M.5 1L1 .5"]],
@@ -270,9 +268,9 @@
       out("map").setAttribute("aria-label",
         `Input map, ${now.size} by ${now.size}. ` +
           (facts.chosen?.[1] ?? none));
-      out("section").setAttribute("aria-label",
-        `The ${now.layers.length} layers from the side: lines lead from the ` +
-          "chosen output down to the inputs that it reads.");
+      out("section").setAttribute("aria-label", drawable
+        ? `The ${now.layers.length} layers from the side: lines lead from ` +
+          "the chosen output down to the inputs that it reads." : none);
       set(out("key"), key(now));
       set(out("facts"), Object.values(facts).map(([name, words]) =>
         `<div><dt>${name}</dt><dd>${words}</dd></div>`).join(""));
@@ -288,6 +286,10 @@
       const { truth, rule } = book.words.rule(layers);
       out("truth").textContent = truth;
       out("rule").textContent = rule;
+      return {
+        truth: ["Exactly", truth],
+        rule: ["The published rule", rule],
+      };
     }
 
     function showValid() {
@@ -298,10 +300,15 @@
       set(out("curves"), one ? book.drawing.validPlot(one, state.map, {
         width: Math.max(240, out("curves").clientWidth),
       }) : "");
+      return { valid: ["Valid weights", words] };
     }
 
-    // Read out those facts that a change has changed.
-    function speak(facts) {
+    // Read out what a change has changed of the parts that are shown.
+    function speak(known) {
+      const facts = {};
+      for (const [part, found] of Object.entries(known)) {
+        if (parts.includes(part)) Object.assign(facts, found);
+      }
       said ??= facts;
       later("speak", PAUSE, () => {
         const news = Object.keys(facts).filter((name) =>
@@ -315,17 +322,16 @@
     }
 
     function show({ forced = false } = {}) {
-      const now = settled();
+      const now = book.state.chosen(state);
       showLayers(forced);
       showControls(now, forced);
-      const facts = showPictures(now);
-      showRules();
-      showValid();
-      speak(facts);
+      const map = showPictures(now);
+      speak({ map, rules: showRules(), valid: showValid() });
     }
 
     // A new entry in the history for each new kind of change; a slider that
-    // is dragged, or a cursor that walks, replaces its own.
+    // is dragged, or a cursor that walks, replaces its own, and a heading's,
+    // to which one could not go back, is replaced.
     function write(kind) {
       if (!addressed) return;
       fresh ||= kind === null || kind !== last;
@@ -333,8 +339,9 @@
       later("write", WAIT, () => {
         const text = book.state.format(state);
         if (text === written) return;
+        const heading = written === null;
         written = text;
-        if (fresh) location.hash = text;
+        if (fresh && !heading) location.hash = text;
         else location.replace(`#${text}`);
         fresh = false;
       });
@@ -345,31 +352,38 @@
       out("problem").hidden = !words;
     }
 
-    function change(changes, kind = null) {
+    // Show another state; one with a number beyond 2^53 is refused in words.
+    function become(next, { forced, words = "" }) {
       const before = state;
-      state = book.state.settle({ ...state, ...changes });
+      state = next;
       try {
-        show({ forced: kind === null });
+        show({ forced });
       } catch (error) {
-        state = before; // a number beyond 2^53: say so, keep what was
-        problem(`${error.message}; nothing was changed.`);
+        state = before;
         show({ forced: true });
-        return;
+        problem(`${error.message}; nothing was changed.`);
+        return false;
       }
-      problem("");
-      write(kind);
+      problem(words);
+      return true;
+    }
+
+    function change(changes, kind = null) {
+      const next = book.state.settle({ ...state, ...changes });
+      if (become(next, { forced: kind === null })) write(kind);
     }
 
     function read() {
       const text = location.hash.slice(1);
-      // A link to a heading of this page says nothing about the stack.
-      if (text === written || (text && !text.includes("="))) return;
+      if (text && !text.includes("=")) {
+        written = null; // a heading of this page, which is no state
+        return;
+      }
+      if (text === written) return;
       clearTimeout(timers.write);
       [written, last] = [text, null];
       const found = book.state.parse(text);
-      state = found.state;
-      problem(found.problems.join(" "));
-      show({ forced: true });
+      become(found.state, { forced: true, words: found.problems.join(" ") });
     }
 
     const edited = (layers, i, key, value) => layers.map((one, j) => {
@@ -397,7 +411,7 @@
       } else if (key === "show") {
         change({ show: target.value });
       } else if (key === "row" || key === "column") {
-        const at = [...settled().at];
+        const at = [...book.state.chosen(state).at];
         at[key === "row" ? 0 : 1] = value;
         change({ at }, "at");
       } else if (key === "phase" || key === "layer") {
@@ -415,11 +429,17 @@
       }
     });
 
-    // What was entered wrongly and left goes back to what is shown.
+    // What was entered wrongly and left goes back to what is shown, but not
+    // before a click that took the focus has met its button.
     host.addEventListener("focusout", ({ target }) => {
       if (!target.matches("[aria-invalid]")) return;
-      problem("");
-      setTimeout(() => show(), 0);
+      const mend = () => setTimeout(() => {
+        problem("");
+        show();
+      }, 0);
+      const pressed = document.documentElement.matches(":active");
+      if (pressed) addEventListener("pointerup", mend, { once: true });
+      else mend();
     });
 
     host.addEventListener("click", ({ target }) => {
@@ -430,6 +450,7 @@
       let focus = i;
       if (button.dataset.do === "add") {
         layers.push(layers.at(-1) ?? book.arithmetic.layer(3, 1, 1, 1));
+        focus = layers.length - 1;
       } else if (button.dataset.do === "remove") {
         layers.splice(i, 1);
         focus = Math.min(i, layers.length - 1);
@@ -438,9 +459,9 @@
         [layers[i], layers[focus]] = [layers[focus], layers[i]];
       }
       change({ layers });
-      if (button.dataset.do === "add") return;
+      if (button.dataset.do === "add" && !button.disabled) return;
       // The focus goes with the layer, so that it can be moved on.
-      const next = [button.dataset.do, "up", "down", "remove"]
+      const next = [button.dataset.do, "remove", "up", "down", "remove"]
         .map((does) => host.querySelector(
           `[data-do="${does}"][data-layer="${focus}"]:not(:disabled)`))
         .find(Boolean);
@@ -448,7 +469,7 @@
     });
 
     out("map").addEventListener("keydown", (event) => {
-      const { at } = settled();
+      const { at } = book.state.chosen(state);
       const most = book.state.outputSide(state) - 1;
       const go = {
         ArrowUp: ([y, x]) => [y - 1, x],
@@ -470,7 +491,7 @@
       const picture = out("map").querySelector("svg");
       const side = book.state.outputSide(state);
       if (!picture || !side) return;
-      const { low, high } = book.drawing.view(settled());
+      const { low, high } = book.drawing.view(state);
       const { start, jump } = book.arithmetic.field(state.layers);
       const { left, top, width } = picture.getBoundingClientRect();
       const scale = (high - low) / width;
@@ -480,23 +501,22 @@
         return Math.max(0, Math.min(side - 1, index));
       };
       const at = [nearest(event.clientY - top), nearest(event.clientX - left)];
-      if (!same(at, settled().at)) change({ at }, "at");
+      if (!same(at, book.state.chosen(state).at)) change({ at }, "at");
     }
-    out("map").addEventListener("pointerdown", (event) => {
-      if (event.button === 0) point(event);
-    });
-    out("map").addEventListener("pointermove", (event) => {
-      if (event.buttons === 1 && event.pointerType === "mouse") point(event);
-    });
+    // A finger may be about to scroll, and only a tap of it is a click.
+    for (const kind of ["pointerdown", "pointermove"]) {
+      out("map").addEventListener(kind, (event) => {
+        if (event.buttons === 1 && event.pointerType === "mouse") point(event);
+      });
+    }
+    out("map").addEventListener("click", point);
 
     if (addressed) {
-      written = null;
+      show();
       addEventListener("hashchange", read);
       read();
-      if (written === null) show(); // the address names a heading
     } else {
-      state = book.state.parse(host.dataset.state ?? "").state;
-      show();
+      become(book.state.parse(host.dataset.state).state, { forced: true });
     }
     let known = host.clientWidth;
     new ResizeObserver(() => {

@@ -112,6 +112,14 @@
     };
   }
 
+  // The state with an output chosen, which pictures and words need: the
+  // middle one, if none is; null, if there is none.
+  function chosen(state) {
+    const side = outputSide(state);
+    const middle = (side - 1) >> 1;
+    return { ...state, at: side ? state.at ?? [middle, middle] : null };
+  }
+
   function format(state) {
     const text = {
       ...state,
@@ -161,11 +169,11 @@
     LIMITS,
     MOST_LAYERS,
     START,
-    formatLayer,
     within,
     keepingPadding,
     outputSide,
     settle,
+    chosen,
     format,
     parse,
   };

@@ -85,7 +85,7 @@
     );
   }
 
-  // Label and text of each fact, by name. `state.at` must be settled.
+  // Label and text of each fact, by name. `state.at` must be chosen.
   function facts(state) {
     const { layers, channels } = state;
     const { size, jump, start } = math.field(layers);

@@ -3,7 +3,7 @@ import os
 import pytest
 from playwright.sync_api import sync_playwright
 
-from built import SITE, chromium
+from built import SITE, chromium, missing
 from serving import served
 
 ARGS = (
@@ -18,9 +18,8 @@ ARGS = (
 @pytest.fixture(scope="session", autouse=True)
 def needed():
     """Without Chromium or the site: skipped, aloud; failed where CI is set."""
-    there = {"Chromium": chromium(), "The built site": SITE.exists()}
-    if missing := [what for what, found in there.items() if not found]:
-        words = f"{' and '.join(missing)}: NOT FOUND, THE SITE IS NOT CHECKED"
+    if words := missing():
+        words = f"{words}: NOT FOUND, THE SITE IS NOT CHECKED"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(words)
 
 

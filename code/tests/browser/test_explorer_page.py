@@ -259,6 +259,87 @@ def test_headings_are_no_states(visit):
     page = visit("#how-to-read-it")
     assert fact(page, "Output") == "33 × 33"
     assert page.get_by_role("alert").count() == 0
+    entries = page.evaluate("history.length")
+    change(page, 3, "Rate", 5)
+    page.wait_for_url("**#layers=k3p1-k3r2p2-k3r5p5&size=33*")
+    assert page.evaluate("history.length") == entries  # none to go back to
+    page.evaluate("location.hash = 'how-to-read-it'")
+    assert fact(page, "Holes") == "none"
+    change(page, 3, "Rate", 4)
+    page.wait_for_url("**#layers=k3p1-k3r2p2-k3r4p4&size=33*")
+
+
+@pytest.mark.parametrize(
+    ("stack", "words"),
+    [("-".join(["k1s8"] * 20), "beyond 2^53"), ("k2&size=9&map=1", "")],
+)
+def test_an_address_of_any_numbers_is_shown_or_refused(visit, stack, words):
+    page = visit(f"#layers={stack}")
+    alert = page.get_by_role("alert")
+    assert words in (alert.inner_text() if alert.count() else "")
+    page.get_by_role("button", name="Add a layer").click()
+    assert alert.count() == 0
+    assert page.locator(".map svg").count() == 1
+
+
+def test_a_click_that_leaves_a_wrong_entry_meets_its_button(visit):
+    page = visit()
+    change(page, 3, "Rate", 999)
+    assert page.get_by_role("alert").is_visible()
+    button = page.get_by_label("Remove layer 1")
+    button.scroll_into_view_if_needed()
+    box = button.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.wait_for_timeout(100)
+    page.mouse.up()
+    page.wait_for_function("!document.querySelector('[aria-invalid]')")
+    assert page.locator('[data-key="dilation"]').count() == 2
+    assert page.get_by_role("alert").count() == 0
+
+
+def test_a_finger_taps_the_map_or_scrolls_over_it(visit):
+    page = visit(width=360, has_touch=True)
+    picture = page.locator(".map")
+    picture.scroll_into_view_if_needed()
+    before, entries = at(page), page.evaluate("history.length")
+    box = picture.bounding_box()
+    x, y = box["x"] + 50, box["y"] + box["height"] - 20
+    fingers = page.context.new_cdp_session(page)
+    top = page.evaluate("scrollY")
+    for kind, points in (
+        ("touchStart", [{"x": x, "y": y}]),
+        *(("touchMove", [{"x": x, "y": y - d}]) for d in range(20, 200, 20)),
+        ("touchEnd", []),
+    ):
+        fingers.send(
+            "Input.dispatchTouchEvent", {"type": kind, "touchPoints": points}
+        )
+    page.wait_for_timeout(400)
+    assert page.evaluate("scrollY") > top + 100
+    assert at(page) == before
+    assert page.evaluate("history.length") == entries
+    page.locator(".map").tap(position={"x": 40, "y": 60})
+    assert at(page) != before
+
+
+def test_the_last_layer_that_fits_keeps_the_focus(visit):
+    page = visit(f"#layers={'-'.join(['k3p1'] * 31)}&size=9")
+    button = page.get_by_role("button", name="Add a layer")
+    button.press("Enter")
+    assert button.is_disabled()
+    focused = "document.activeElement.getAttribute('aria-label')"
+    assert page.evaluate(focused) == "Remove layer 32"
+
+
+def test_an_entry_that_became_right_is_not_called_wrong(visit):
+    page = visit()
+    rate = page.get_by_role("group", name="Layer 3").get_by_label("Rate")
+    rate.fill("0")
+    assert rate.get_attribute("aria-invalid") == "true"
+    rate.fill("03")
+    assert rate.get_attribute("aria-invalid") is None
+    assert page.get_by_role("alert").count() == 0
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -274,6 +355,12 @@ def test_nothing_scrolls_sideways(visit, theme, width, stack):
         "path => getComputedStyle(path).fill"
     )
     assert (paper == "rgb(255, 255, 255)") == (theme == "light")
+
+
+def test_long_numbers_do_not_scroll_sideways(visit):
+    stack = (Window(31, 8, 128, 512),) * 14
+    page = visit(address(257, stack, "&channels=4096"), width=360)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
 def test_focus_is_seen(visit):
@@ -387,15 +474,20 @@ def test_in_deeplabv3_even_rates_keep_to_a_phase(visit):
     one, _ = small(visit, "deeplabv3")
     assert "they lie in 1 of 4 phases" in fact(one, "Chosen output")
     change(one, 1, "Rate", 1)
-    assert "phases" not in fact(one, "Chosen output")
     assert fact(one, "Holes") != "none"
+    line = usage(hdc.layers((1, 4, 8)))
+    assert {i % 2 for i, ways in enumerate(line) if ways} == {0, 1}
 
 
 def test_in_deeplabv3_weights_are_counted(visit):
-    one, _ = small(visit, "deeplabv3", 1)
+    one, page = small(visit, "deeplabv3", 1)
     counts = valid_weights(65, Window(3, dilation=18, padding=18))
     for number, count in counts.items():
         assert f"{number} valid at {count:,} of" in said(one, "valid")
+    change(one, 1, "Rate", 20)
+    page.wait_for_timeout(1000)
+    told = one.get_by_role("status").inner_text()
+    assert told == f"Valid weights: {said(one, 'valid')}"
 
 
 def test_in_gridding_neighbours_share_nothing(visit):

@@ -60,9 +60,9 @@ def test_links_lead_where_they_led():
         assert pdf.target(page, url, inside) == there
 
 
-def test_it_is_printed_whole(tmp_path):
+def test_it_is_printed_whole(browser, tmp_path):
     path = tmp_path / "book.pdf"
-    pdf.write(path)
+    pdf.write(path, browser)
     read = pypdf.PdfReader(path)
     outline = list(pdf.entries(read.outline))
     names = [entry.title for entry in outline]
