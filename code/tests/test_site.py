@@ -177,8 +177,8 @@ class TestBuilt:
         return parsed(request.param)
 
     def test_is_described_and_names_no_other_site(self, soup):
-        content = soup.find("meta", attrs={"name": "description"})["content"]
-        assert 10 < len(content) <= finishing.MOST + 4
+        (tag,) = soup.find_all("meta", attrs={"name": "description"})
+        assert 10 < len(tag["content"]) <= finishing.MOST + 4
         assert len(soup.find_all("meta", attrs={"name": "viewport"})) == 1
         for tag, name in (
             ("script", "src"),
@@ -199,11 +199,9 @@ class TestBuilt:
             assert math.select_one("math"), math
             assert not math.select(".katex-error"), math
 
-    def test_pictures_have_a_size_and_words(self, soup):
+    def test_pictures_have_a_size(self, soup):
         for image in soup.find_all("img"):
             assert image["src"].endswith(".svg") or image["width"]
-            assert len(image["alt"]) > 20
-            assert "_images" not in image["alt"]
 
 
 def test_built_fonts_hold_the_icons_in_use(site):
