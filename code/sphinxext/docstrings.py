@@ -42,7 +42,13 @@ def process(app: Sphinx, what, name, obj, options, lines: list[str]) -> None:
     lines[:] = plain(lines)
 
 
+def skip(app: Sphinx, what, name, obj, skipped, options) -> bool | None:
+    """Leave out fields of named tuples, which their class describes."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
 def setup(app: Sphinx) -> dict:
     """Register with Sphinx, before napoleon."""
+    app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", process, priority=100)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
