@@ -63,7 +63,7 @@ def order_head(soup: BeautifulSoup, *, searches: bool) -> None:
 
 
 def mend(soup: BeautifulSoup) -> None:
-    """Change the tags that accessibility checkers object to."""
+    """Change the tags that accessibility checkers or readers object to."""
     for sidebar in soup.select("#pst-primary-sidebar"):
         sidebar["role"] = "region"  # content belongs to a landmark
         sidebar["aria-label"] = "Book"
@@ -75,6 +75,9 @@ def mend(soup: BeautifulSoup) -> None:
         del entry["role"]  # deprecated; a list of what is no item
     for button in soup.select(".search-button-field[aria-label]"):
         del button["aria-label"]  # its name is what it shows
+    for prompt in soup.select(".tag_hide-cell > details > summary > p"):
+        words = prompt.get_text().replace("code cell content", "the solution")
+        prompt.string = words  # such cells solve the exercises
     for heading in soup.find_all("th"):
         if not heading.get_text(strip=True) and not heading.find("img"):
             heading.name = "td"  # it heads nothing

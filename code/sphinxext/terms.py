@@ -103,13 +103,22 @@ def collect(app: Sphinx, env: BuildEnvironment) -> Iterable[str]:
     return env.found_docs if changed else []
 
 
+def in_raw_link(text: nodes.Text) -> bool:
+    """Whether HTML before a text has opened a link and not closed it."""
+    before = text.parent.children[: text.parent.index(text)]
+    raw = "".join(
+        node.astext() for node in before if isinstance(node, nodes.raw)
+    )
+    return raw.count("<a ") > raw.count("</a>")
+
+
 def prose(doctree: nodes.document) -> Iterator[nodes.Text]:
-    """The texts whose parents are all running prose."""
+    """The texts whose parents are all running prose, and in no raw link."""
     for text in doctree.findall(nodes.Text):
         node = text.parent
         while isinstance(node, PROSE):
             node = node.parent
-        if node is doctree:
+        if node is doctree and not in_raw_link(text):
             yield text
 
 

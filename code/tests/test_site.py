@@ -72,13 +72,17 @@ def test_tags_are_mended():
         '<span class="toctree-toggle"></span></summary></details></li>'
         '<div class="citation-list" role="list"><div role="doc-biblioentry">'
         '</div></div><button class="search-button-field" aria-label="S">'
-        '</button><th class="head"><p></p></th><th class="head">a</th>'
+        '</button><div class="tag_hide-cell"><details><summary>'
+        "<p>Show code cell content</p></summary></details></div>"
+        '<th class="head"><p></p></th><th class="head">a</th>'
     )
     finishing.mend(soup)
     assert soup.find(id="pst-primary-sidebar")["aria-label"] == "Book"
     assert soup.summary["aria-label"] == "Pages of One two"
     assert len(soup.select("[role]")) == 1
     assert not soup.button.has_attr("aria-label")
+    prompt = soup.select_one(".tag_hide-cell summary")
+    assert prompt.get_text() == "Show the solution"
     assert str(soup).endswith('<td><p></p></td><th class="head">a</th>')
 
 

@@ -107,6 +107,7 @@ CASES = {
     "code": ("A `tap` and\n\n```python\nrate = 1\n```", 0),
     "math": ("With $tap$ and\n\n$$rate$$", 0),
     "link": ("[a tap](words.md) and <https://a.example/tap>", 0),
+    "raw link": ('<a href="#a">A tap</a> and a rate.', ["rate"]),
     "quote": ('> A tap.\n\nThey say "a rate" or “an\nr-grid”.', 0),
     "heading": ("## The tap\n\n### A rate", 0),
     "table": ("| tap |\n|---|\n| rate |", ["rate"]),
