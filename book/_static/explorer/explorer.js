@@ -526,5 +526,16 @@
     }).observe(host);
   }
 
-  for (const host of document.querySelectorAll("div.explorer")) mount(host);
+  // Small ones wait until they are near: a page is read before its middle.
+  const near = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      near.unobserve(target);
+      mount(target);
+    }
+  }, { rootMargin: "100%" });
+  for (const host of document.querySelectorAll("div.explorer")) {
+    if (host.hasAttribute("data-address")) mount(host);
+    else near.observe(host);
+  }
 })((globalThis.atrousExplorer ??= {}));

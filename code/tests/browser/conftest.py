@@ -40,7 +40,7 @@ def visit(browser, server):
     """Opens pages; in the end nothing may have gone wrong or outside."""
     contexts, wrong = [], []
 
-    def visit(address, *, width=1300, **options):
+    def visit(address, *, width=1300, mounted=False, **options):
         context = browser.new_context(
             viewport={"width": width, "height": 900}, **options
         )
@@ -50,6 +50,11 @@ def visit(browser, server):
         page.on("console", lambda m: wrong.append(m.text) if bad(m) else None)
         context.on("request", lambda request: local(request.url))
         page.goto(address if ":" in address else f"{server}/{address}")
+        if mounted:  # small explorers, which wait until they are near
+            for one in page.locator("div.explorer").all():
+                one.scroll_into_view_if_needed()
+                one.locator(".map").wait_for(state="attached")
+            page.evaluate("scrollTo({top: 0, behavior: 'instant'})")
         return page
 
     def bad(message):

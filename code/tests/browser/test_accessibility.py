@@ -67,7 +67,7 @@ def focus_changes(page):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_axe_finds_nothing(visit, name, theme):
-    page = visit(name, color_scheme=theme)
+    page = visit(name, color_scheme=theme, mounted=True)
     assert page.locator("html").get_attribute("data-theme") == theme
     found = Axe().run(page).response
     assert len(found["passes"]) > 20

@@ -406,7 +406,7 @@ def test_links_in_the_text_show_their_stacks(visit):
 def small(visit, chapter, number=0, **options):
     """A chapter's explorer, and the page that it stands on."""
     url = (SITE / "chapters" / f"{chapter}.html").as_uri()
-    page = visit(url=url, **options)
+    page = visit(url=url, mounted=True, **options)
     return page.locator("div.explorer").nth(number), page
 
 
@@ -537,6 +537,15 @@ def test_without_scripts_there_is_a_picture(visit, url):
     assert still.is_visible()
     assert still.bounding_box()["height"] > 300
     assert "Coverage" in still.get_attribute("aria-label")
+
+
+def test_small_ones_wait_until_they_are_near(visit):
+    url = (SITE / "chapters" / "gridding.html").as_uri()
+    page = visit(url=url)
+    page.wait_for_timeout(500)
+    assert page.locator("div.explorer").inner_html() == ""
+    page.locator("div.explorer").scroll_into_view_if_needed()
+    page.locator(".map svg").wait_for()
 
 
 def test_pages_without_one_do_not_load_it():

@@ -55,7 +55,7 @@ def test_every_page_of_the_contents_was_built():
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_whole(visit, name, theme, width):
-    page = visit(name, width=width, color_scheme=theme)
+    page = visit(name, width=width, color_scheme=theme, mounted=True)
     assert page.locator("html").get_attribute("data-theme") == theme
     assert page.evaluate(LOAD) == []
     assert page.evaluate(RAW, CODE) == []
