@@ -29,7 +29,6 @@ from equations import NODE
 PAGE = "book/explorer"
 PARTS = ("layers", "map", "section", "rules", "valid")
 WHOLE = " ".join(PARTS)
-STYLES = ("picture", "explorer")
 SCRIPTS = (
     "arithmetic",
     "presets",
@@ -124,11 +123,9 @@ class Explorer(SphinxDirective):
 
 
 def load(app: Sphinx, page, template, context, doctree) -> None:
-    """Let the pages that have an explorer load it, and no others."""
+    """Let the pages that have an explorer load its scripts, and no others."""
     if doctree is None or not any(doctree.findall(explorer)):
         return
-    for name in STYLES:
-        app.add_css_file(f"explorer/{name}.css")
     for name in SCRIPTS:
         app.add_js_file(f"explorer/{name}.js", loading_method="defer")
 

@@ -143,13 +143,11 @@ def joined() -> str:
         f"{html.escape(text_of(found.h1))}</a></li>"
         for page, found in articles.items()
     )
-    sheets = "".join(
-        f'<link rel="stylesheet" href="{(SITE / "_static" / name).as_uri()}">'
-        for name in ("bundle.css", "explorer/picture.css")
-    )
+    sheet = (SITE / "_static" / "bundle.css").as_uri()
     return (
         '<!doctype html><html lang="en" data-theme="light"><head>'
-        f'<meta charset="utf-8"><title>{title}</title>{sheets}'
+        f'<meta charset="utf-8"><title>{title}</title>'
+        f'<link rel="stylesheet" href="{sheet}">'
         f"<style>{STYLE}</style></head><body>"
         f'<section class="cover"><h1>{title}</h1>'
         f"<p>{html.escape(config['author'])}</p><ol>{names}</ol></section>"
