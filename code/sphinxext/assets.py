@@ -1,21 +1,25 @@
 """What pages load besides their text: one style sheet, and few icons.
 
-Of the theme's icon fonts the glyphs that pages use are kept, and the style
-sheets that every page loads become one: a phone waits for each of them.
+The style sheets that every page loads become one, because a phone waits for
+each of them; of its rules and of the theme's icon fonts, what pages can use
+is kept.
 """
 
 import hashlib
+import itertools
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
+import tinycss2
 from fontTools import subset
 from sphinx.errors import ExtensionError
 
 BUNDLE = "bundle.css"
-ICON = re.compile(r"\bfa-([a-z0-9-]+)")
-RULE = re.compile(r"((?:\.fa-[a-z0-9-]+:before,?)+)\{content:\"\\([0-9a-f]+)")
-VARIABLE = re.compile(r'--pst-icon-[a-z-]+:"(?:\\([0-9a-f]+)|(.))"')
+CLASSES = re.compile(r'\bclass="([^"]*)"')
+WORD = re.compile(r"[\w-]+")
+ICON = re.compile(r'"(.)"')
 FACE = (
     r'url\(([^()]*/{}\.)woff2\) format\("woff2"\),'
     r'url\([^()]*\.ttf\) format\("truetype"\)'
@@ -26,27 +30,15 @@ IMPORT = re.compile(r'@import "([^"]+)";')
 URL = re.compile(r"""url\((["']?)(?!data:)([^"')#]+)\1\)""")
 
 
-def icons(style: str, used: set[str]) -> set[int]:
-    """Code points of the icons that pages name or the style sheet draws."""
-    points = set()
-    for selectors, point in RULE.findall(style):
-        if used & set(ICON.findall(selectors)):
-            points.add(int(point, 16))
-    for escaped, literal in VARIABLE.findall(style):
-        points.add(int(escaped, 16) if escaped else ord(literal))
-    return points
-
-
-def subset_icons(static: Path, pages: list[str]) -> None:
-    """Keep of the icon fonts in `static` the glyphs that `pages` use.
+def subset_icons(static: Path) -> None:
+    """Keep of the icon fonts in `static` the glyphs that its sheet draws.
 
     Raises:
-        ExtensionError: If the theme's style sheet names no such font.
+        ExtensionError: If the sheet names no such font.
     """
-    sheet = static / "styles" / "pydata-sphinx-theme.css"
+    sheet = static / BUNDLE
     style = sheet.read_text(encoding="utf-8")
-    used = set().union(*(ICON.findall(page) for page in pages))
-    points = icons(style, used)
+    points = {ord(icon) for icon in ICON.findall(style)}
     fonts = static / "vendor" / "fontawesome" / "webfonts"
     for source in sorted(fonts.glob("*.ttf")):
         face = FACE.format(re.escape(source.stem))
@@ -65,6 +57,52 @@ def subset_icons(static: Path, pages: list[str]) -> None:
     sheet.write_text(style, encoding="utf-8")
 
 
+def names(pages: Iterable[str], scripts: Iterable[str]) -> set[str]:
+    """Classes that pages have, and words of which scripts may make some."""
+    found = set()
+    for page in pages:
+        found.update(*map(str.split, CLASSES.findall(page)))
+    for script in scripts:
+        found.update(WORD.findall(script))
+    return found
+
+
+def pruned(style: str, known: set[str]) -> str:
+    """Return a style sheet without the rules that match nothing.
+
+    Such a rule needs a class that is not among `known`. A class is known,
+    too, if its start is, up to a hyphen: scripts write "tooltip-" + side.
+    Of comments, those about licences stay.
+    """
+    starts = tuple(name for name in known if name.endswith("-"))
+
+    def unknown(name):
+        return name not in known and not name.startswith(starts)
+
+    def dead(prelude):
+        selectors, tokens = [False], [*prelude]
+        for before, token in itertools.pairwise([None, *tokens]):
+            if token == ",":
+                selectors.append(False)
+            elif before == "." and token.type == "ident":
+                selectors[-1] |= unknown(token.value)
+        return all(selectors)
+
+    def living(rules):
+        for rule in rules:
+            if rule.type == "at-rule" and rule.lower_at_keyword == "media":
+                inner = tinycss2.parse_rule_list(rule.content)
+                rule.content = [*living(inner)]
+            elif rule.type == "qualified-rule" and dead(rule.prelude):
+                continue
+            elif rule.type == "comment" and "licen" not in rule.value.lower():
+                continue
+            yield rule
+
+    rules = tinycss2.parse_stylesheet(style, skip_whitespace=True)
+    return tinycss2.serialize(living(rules))
+
+
 def moved(sheet: Path, target: Path) -> str:
     """Return a sheet's rules as they read in the folder `target`.
 
@@ -81,7 +119,10 @@ def moved(sheet: Path, target: Path) -> str:
 
 
 def bundle(static: Path, pages: list[str]) -> list[str]:
-    """Make one sheet of those that all `pages` load; return new pages."""
+    """Make one sheet of those that all `pages` load; return new pages.
+
+    It holds the rules that they and the scripts in `static` can use.
+    """
     linked = [
         [href[2] for link in LINK.findall(page) if (href := HREF.search(link))]
         for page in pages
@@ -89,7 +130,11 @@ def bundle(static: Path, pages: list[str]) -> list[str]:
     shared = [
         name for name in linked[0] if all(name in names for names in linked)
     ]
-    rules = "\n".join(moved(static / name, static) for name in shared)
+    scripts = (path.read_text("utf-8") for path in static.rglob("*.js"))
+    rules = pruned(
+        "\n".join(moved(static / name, static) for name in shared),
+        names(pages, scripts),
+    )
     (static / BUNDLE).write_text(rules, encoding="utf-8")
     version = hashlib.sha256(rules.encode()).hexdigest()[:8]
 

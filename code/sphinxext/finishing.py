@@ -17,11 +17,17 @@ from sphinx.application import Sphinx
 
 import assets
 
-# Other scripts read its settings while the page is being read.
+# Settings that scripts in the page read while it is being read.
 AT_ONCE = "documentation_options.js"
+# What a theme's sheet says of code, and of one kind of its tokens.
+TOKEN = re.compile(
+    r'html\[data-theme="(\w+)"\] \.highlight (?:\.(\w+) )?\{ (.*?) \}'
+)
+COLOR = re.compile(r"\bcolor: #\w+")
 SEARCH_ONLY = ("searchtools.js", "language_data.js", "searchindex.js")
 MAP = re.compile(r"(//|/\*)# sourceMappingURL=\S+( \*/)?\s*")
 UNUSED = (
+    AT_ONCE,  # it stands in the pages
     "locales",
     "sbt-webpack-macros.html",
     "scripts/fontawesome.js",
@@ -47,14 +53,20 @@ def describe(app: Sphinx, page, template, context, doctree) -> None:
     )
 
 
-def order_head(soup: BeautifulSoup, *, searches: bool) -> None:
-    """Let no script hold the page up, and drop what it does not use."""
+def order_head(soup: BeautifulSoup, options: str, *, searches: bool) -> None:
+    """Let no script hold the page up, and drop what it does not use.
+
+    The file of `options` is needed at once: it moves into the page.
+    """
     head = soup.head
     dropped = ("fontawesome.js", *(() if searches else SEARCH_ONLY))
     for script in head.select("script[src]"):
         if any(name in script["src"] for name in dropped):
             script.decompose()
-        elif AT_ONCE not in script["src"]:
+        elif AT_ONCE in script["src"]:
+            script.attrs = {}
+            script.string = options
+        else:
             script["defer"] = "defer"
     for link in head.select('link[rel="preload"][as="script"]'):
         link.decompose()
@@ -84,6 +96,32 @@ def mend(soup: BeautifulSoup) -> None:
             heading.attrs = {}
 
 
+def plain(style: str) -> set[str]:
+    """Kinds of tokens that a sheet shows as it shows code itself."""
+    themes, kinds = {}, {}
+    for theme, kind, rule in TOKEN.findall(style):
+        if kind:
+            kinds.setdefault(kind, []).append((theme, rule))
+        elif color := COLOR.search(rule):
+            themes[theme] = color[0]
+    return {
+        kind
+        for kind, rules in kinds.items()
+        if all(rule == themes[theme] for theme, rule in rules)
+    }
+
+
+def lighten(soup: BeautifulSoup, kinds: set[str]) -> None:
+    """Take the tags off tokens of these kinds: half of a page's elements.
+
+    In a link they stay, because code keeps its colour there.
+    """
+    for token in soup.select(".highlight pre span"):
+        classes = token.get("class", [])
+        if not token.find_parent("a") and kinds.issuperset(classes):
+            token.unwrap()
+
+
 def measure(soup: BeautifulSoup, folder: Path) -> None:
     """Say every picture's size, and load it when it is needed.
 
@@ -101,19 +139,18 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
         return
     out = Path(app.outdir)
     static = out / "_static"
+    options = (static / AT_ONCE).read_text(encoding="utf-8")
+    kinds = plain((static / "pygments.css").read_text(encoding="utf-8"))
     pages = {}
     for path in sorted(out.rglob("*.html")):
         if static in path.parents or path == out / "index.html":
             continue
         soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
-        order_head(soup, searches=path.name == "search.html")
+        order_head(soup, options, searches=path.name == "search.html")
         mend(soup)
+        lighten(soup, kinds)
         measure(soup, path.parent)
         pages[path] = str(soup)
-    assets.subset_icons(static, list(pages.values()))
-    bundled = assets.bundle(static, list(pages.values()))
-    for path, page in zip(pages, bundled, strict=True):
-        path.write_text(page, encoding="utf-8")
     for name in UNUSED:
         if (static / name).is_dir():
             shutil.rmtree(static / name)
@@ -121,6 +158,10 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
             (static / name).unlink(missing_ok=True)
     for path in static.rglob("*.map"):
         path.unlink()
+    bundled = assets.bundle(static, list(pages.values()))
+    assets.subset_icons(static)
+    for path, page in zip(pages, bundled, strict=True):
+        path.write_text(page, encoding="utf-8")
     for path in (*static.rglob("*.js"), static / assets.BUNDLE):
         text = path.read_text(encoding="utf-8")
         path.write_text(MAP.sub("", text), encoding="utf-8")

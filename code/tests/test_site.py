@@ -47,21 +47,21 @@ def soup_of(page):
 
 def test_scripts_wait_and_keep_their_order():
     soup = soup_of(f"{HEAD}<body>")
-    finishing.order_head(soup, searches=False)
+    finishing.order_head(soup, "let y = 2;", searches=False)
     assert list(scripts(soup).items()) == [
-        ("documentation_options.js", False),
         ("one.js", True),
         ("two.js", True),
         ("three.js", True),
     ]
-    assert "<script>let x = 1;</script>" in str(soup)
+    inline = [tag.string for tag in soup.select("script:not([src])")]
+    assert inline == ["let x = 1;", "let y = 2;"]
     assert [tag["content"] for tag in soup.find_all("meta")] == ["a"]
     assert not soup.find("link")
 
 
 def test_the_search_page_keeps_its_index():
     soup = soup_of(f"{HEAD}<body>")
-    finishing.order_head(soup, searches=True)
+    finishing.order_head(soup, "", searches=True)
     assert scripts(soup)["searchindex.js"]
 
 
@@ -128,30 +128,70 @@ def test_sheets_become_one(tmp_path):
     assert not (tmp_path / "katex/k.css").exists()
 
 
-def test_only_named_icons_are_kept():
-    style = (
-        '.fa-sun:before{content:"\\f185"}'
-        '.fa-a:before,.fa-moon:before{content:"\\f186"}'
-        '.fa-x:before{content:"\\f00d"}:root{--pst-icon-bell:"\\f0f3"}'
+def test_tokens_of_the_colour_of_code_need_no_tags():
+    style = "".join(
+        f'html[data-theme="{theme}"] .highlight {{ background: #f; color: '
+        f'#{code} }}\nhtml[data-theme="{theme}"] .highlight .n {{ color: '
+        f'#{code} }} /* Name */\nhtml[data-theme="{theme}"] .highlight .o '
+        f'{{ color: #{operator} }}\nhtml[data-theme="{theme}"] .highlight '
+        f".nd {{ color: #{code}; font-weight: bold }}\n"
+        for theme, code, operator in (("light", 1, 1), ("dark", 2, 3))
     )
-    assert assets.icons(style, {"solid", "sun", "moon"}) == {
-        0xF185,
-        0xF186,
-        0xF0F3,
-    }
+    kinds = finishing.plain(style)
+    assert kinds == {"n"}
+    soup = soup_of(
+        '<div class="highlight"><pre><span></span><span class="n">a</span>'
+        '<span class="o">=</span><a><span class="n">b</span></a></pre></div>'
+        '<pre><span class="n">c</span></pre>'
+    )
+    finishing.lighten(soup, kinds)
+    assert str(soup) == (
+        '<div class="highlight"><pre>a<span class="o">=</span><a><span '
+        'class="n">b</span></a></pre></div><pre><span class="n">c</span></pre>'
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept"),
+    [
+        ("p {a: b}", True),
+        (".one {a: b}", True),
+        ("/* c */", False),
+        ("/*! a license */", True),
+        (".other {a: b}", False),
+        (".one .other {a: b}", False),
+        (".one.other:hover {a: b}", False),
+        (".other, p > .one {a: b}", True),
+        (".one:not(.other) {a: b}", True),
+        ('[href=".other"] {a: url(x.other)}', True),
+        (".made {a: b}", True),
+        (".side-left {a: b}", True),
+        (".sided {a: b}", False),
+        ("@media print {.one {a: b}}", True),
+        ("@font-face {src: url(a.woff)}", True),
+    ],
+)
+def test_rules_that_match_nothing_are_dropped(rule, kept):
+    page = '<p class="one two">other'
+    script = 'add("made"); toggle(`side-${where}`)'
+    names = assets.names([page], [script])
+    assert assets.pruned(rule, names) == (rule if kept else "")
+
+
+def test_rules_inside_a_query_are_dropped_alone():
+    style = "@media print{.a{b:c}.d{e:f}}"
+    assert assets.pruned(style, {"d"}) == "@media print{.d{e:f}}"
 
 
 def test_a_sheet_without_the_fonts_is_an_error(tmp_path):
-    sheet = tmp_path / "styles" / "pydata-sphinx-theme.css"
-    sheet.parent.mkdir()
-    sheet.write_text("a{}")
+    (tmp_path / assets.BUNDLE).write_text("a{}")
     fonts = tmp_path / "vendor/fontawesome/webfonts"
     fonts.mkdir(parents=True)
     builtin = Path(matplotlib.get_data_path())
     font = builtin / "fonts" / "ttf" / "DejaVuSans.ttf"
     (fonts / "fa-a.ttf").write_bytes(font.read_bytes())
     with pytest.raises(assets.ExtensionError, match=r"fa-a\.ttf"):
-        assets.subset_icons(tmp_path, [])
+        assets.subset_icons(tmp_path)
 
 
 def test_katex_is_of_one_version():
@@ -195,7 +235,7 @@ class TestBuilt:
 
     def test_no_script_holds_it_up(self, soup):
         waits = scripts(soup)
-        assert not waits.pop(finishing.AT_ONCE)
+        assert "doctools.js" in waits
         assert all(waits.values())
 
     def test_equations_are_typeset(self, soup):

@@ -1,12 +1,16 @@
 """Every page in a browser, light and dark, wide and narrow."""
 
+import functools
 import gzip
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 import nbformat
+import pydata_sphinx_theme
 import pytest
+import sphinx_book_theme
+import sphinx_design
 
 from built import ROOT, SITE, contents, pages
 
@@ -44,6 +48,38 @@ WIDE = """() => {
         .filter(e => e.getBoundingClientRect().right > page.clientWidth)
         .map(e => e.tagName + "." + e.className + " #" + e.id).slice(0, 9);
 }"""
+# Of the sheets that the site's was made of: rules that it lacks and that
+# would style something here, by hand or as it is.
+MISSED = r"""sheets => {
+    const selectors = rules => [...rules].flatMap(
+        rule => rule.selectorText ?? selectors(rule.cssRules ?? []));
+    const kept = new Set(
+        [...document.styleSheets].flatMap(one => selectors(one.cssRules)));
+    const any = /::[\w-]+|:(hover|active|visited|target|focus[\w-]*)\b/g;
+    return sheets.flatMap(text => {
+        const sheet = new CSSStyleSheet();
+        sheet.replaceSync(text);
+        const left = selectors(sheet.cssRules).filter(s => !kept.has(s));
+        if (left.length < 9) throw `${left.length} rules were left out`;
+        return left.filter(
+            s => document.querySelector(s.replaceAll(any, ":is(*)")));
+    });
+}"""
+
+
+@functools.cache
+def sheets():
+    """The style sheets of the theme, as they come."""
+    found = []
+    for package, name in (
+        (pydata_sphinx_theme, "pydata-sphinx-theme.css"),
+        (sphinx_book_theme, "sphinx-book-theme.css"),
+        (sphinx_design, "sphinx-design.min.css"),
+    ):
+        (path,) = Path(package.__file__).parent.rglob(name)
+        text = path.read_text(encoding="utf-8")
+        found.append(re.sub("@import [^;]+;", "", text))
+    return found
 
 
 def test_every_page_of_the_contents_was_built():
@@ -63,6 +99,26 @@ def test_a_page_is_whole(visit, name, theme, width):
     assert page.evaluate(WIDE) == []
     scroll = "document.scrollingElement.scrollWidth"
     assert page.evaluate(scroll) <= width
+    assert page.evaluate(MISSED, sheets()) == []
+
+
+def test_what_opens_has_its_style(visit):
+    page = visit("chapters/drn.html", width=800)
+    page.locator(".primary-toggle:visible").click()
+    page.locator("dialog#pst-primary-sidebar-modal[open]").wait_for()
+    assert page.evaluate(MISSED, sheets()) == []
+    page.keyboard.press("Escape")
+    page.locator(".secondary-toggle:visible").click()
+    page.locator("dialog#pst-secondary-sidebar-modal[open]").wait_for()
+    assert page.evaluate(MISSED, sheets()) == []
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+k")
+    page.locator("dialog#pst-search-dialog[open]").wait_for()
+    assert page.evaluate(MISSED, sheets()) == []
+    page.keyboard.press("Escape")
+    page.locator(".theme-switch-button:visible").first.hover()
+    page.locator(".tooltip.show").wait_for()
+    assert page.evaluate(MISSED, sheets()) == []
 
 
 def formulas(name):
