@@ -80,24 +80,26 @@ def pruned(style: str, known: set[str]) -> str:
         return name not in known and not name.startswith(starts)
 
     def dead(prelude):
-        selectors, tokens = [False], [*prelude]
-        for before, token in itertools.pairwise([None, *tokens]):
+        selectors = [False]
+        for before, token in itertools.pairwise([None, *prelude]):
             if token == ",":
                 selectors.append(False)
             elif before == "." and token.type == "ident":
                 selectors[-1] |= unknown(token.value)
         return all(selectors)
 
+    def useless(rule):
+        if rule.type == "comment":
+            return "licen" not in rule.value.lower()
+        return rule.type == "qualified-rule" and dead(rule.prelude)
+
     def living(rules):
         for rule in rules:
             if rule.type == "at-rule" and rule.lower_at_keyword == "media":
                 inner = tinycss2.parse_rule_list(rule.content)
                 rule.content = [*living(inner)]
-            elif rule.type == "qualified-rule" and dead(rule.prelude):
-                continue
-            elif rule.type == "comment" and "licen" not in rule.value.lower():
-                continue
-            yield rule
+            if not useless(rule):
+                yield rule
 
     rules = tinycss2.parse_stylesheet(style, skip_whitespace=True)
     return tinycss2.serialize(living(rules))
