@@ -43,7 +43,7 @@ class Upsampling(nn.Module):
     Kernel 2 f, stride f, nothing cut off.
 
     Args:
-        channels: C.
+        channels: Channels C.
         factor: f, even.
         learned: Whether it has weights, from all channels to all, which
             start bilinear on each channel; fixed bilinear otherwise.

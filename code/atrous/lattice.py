@@ -31,7 +31,7 @@ class Lattice:
             3^(d+1) - 2^(d+1) times as large.
 
     Attributes:
-        dimensions: d.
+        dimensions: Axes d of the points.
         weights: Barycentric weights of the points, (N, d + 1).
         rows: Vertices of the points, rows of the splatted values, (N, d + 1).
         size: Vertices M.

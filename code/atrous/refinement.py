@@ -42,7 +42,7 @@ class ChainedResidualPooling(nn.Module):
     17 places a side with 1x1 convolutions and 25 with 3x3.
 
     Args:
-        channels: C.
+        channels: Channels C.
         kernel: Of the convolutions, odd.
         steps: How many.
 
@@ -75,7 +75,7 @@ class RefineBlock(nn.Module):
     finer level.
 
     Args:
-        channels: C.
+        channels: Channels C.
         width: Channels inside.
         out: Channels D for the finer level; None at the finest, which has
             D = width and no convolution for it.

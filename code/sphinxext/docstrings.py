@@ -10,6 +10,7 @@ from sphinx.application import Sphinx
 
 MARKUP = re.compile(r"[|*\\]|(?<=\w)_(?!\w)")
 QUOTED = re.compile(r"`[^`]+`(?=\w)")
+FUNCTION = re.compile(r"<function (\w+)>")
 
 
 def escaped(line: str) -> str:
@@ -42,6 +43,15 @@ def process(app: Sphinx, what, name, obj, options, lines: list[str]) -> None:
     lines[:] = plain(lines)
 
 
+def name_defaults(
+    app: Sphinx, what, name, obj, options, signature: str | None, returned
+) -> tuple[str, str] | None:
+    """Show a default that is a function by its name: Sphinx can read that."""
+    if signature is None:
+        return None
+    return FUNCTION.sub(r"\1", signature), returned
+
+
 def skip(app: Sphinx, what, name, obj, skipped, options) -> bool | None:
     """Leave out fields of named tuples, which their class describes."""
     return True if type(obj).__name__ == "_tuplegetter" else None
@@ -50,5 +60,6 @@ def skip(app: Sphinx, what, name, obj, skipped, options) -> bool | None:
 def setup(app: Sphinx) -> dict:
     """Register with Sphinx, before napoleon."""
     app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-process-signature", name_defaults)
     app.connect("autodoc-process-docstring", process, priority=100)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -225,3 +225,15 @@ def test_every_entry_occurs_in_a_chapter():
         pattern = re.compile(pattern.pattern.replace(f"{terms.QUOTED}|", ""))
         uses = (m[0] for m in pattern.finditer(chapters))
         assert any(terms.term_of(use, forms) for use in uses), own
+
+
+def test_chinese_terms_stand_together_in_the_index(site):
+    page = (site / "genindex.html").read_text(encoding="utf-8")
+    soup = BeautifulSoup(page, "html.parser")
+    heads = [head.get_text() for head in soup.select("article h2")]
+    assert [head for head in heads if not head.isascii()] == ["中文"]
+    listed = soup.find("h2", id="中文").find_next("table").select("a")
+    chinese = sum(
+        name.startswith("[") for names, _ in entries() for name in names
+    )
+    assert len(listed) == chinese > 40
