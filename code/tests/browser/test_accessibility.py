@@ -64,10 +64,12 @@ def focus_changes(page):
     return int((change > BRIGHTER).sum())
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("theme", "width"), [("light", 1300), ("dark", 1300), ("light", 360)]
+)
 @pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing(visit, name, theme):
-    page = visit(name, color_scheme=theme, mounted=True)
+def test_axe_finds_nothing(visit, name, theme, width):
+    page = visit(name, width=width, color_scheme=theme, mounted=True)
     assert page.locator("html").get_attribute("data-theme") == theme
     found = Axe().run(page).response
     assert len(found["passes"]) > 20
