@@ -18,7 +18,7 @@ from sphinx.errors import ExtensionError
 
 BUNDLE = "bundle.css"
 CLASSES = re.compile(r'\bclass="([^"]*)"')
-WORD = re.compile(r"[\w-]+")
+WORD = re.compile(r"\b[a-zA-Z][\w-]*")
 ICON = re.compile(r'"(.)"')
 FACE = (
     r'url\(([^()]*/{}\.)woff2\) format\("woff2"\),'

@@ -25,7 +25,7 @@ TOKEN = re.compile(
 )
 COLOR = re.compile(r"\bcolor: #\w+")
 SEARCH_ONLY = ("searchtools.js", "language_data.js", "searchindex.js")
-MAP = re.compile(r"(//|/\*)# sourceMappingURL=\S+( \*/)?\s*")
+MAP = re.compile(r"//# sourceMappingURL=\S+\s*")
 UNUSED = (
     AT_ONCE,  # it stands in the pages
     "locales",
@@ -114,11 +114,12 @@ def plain(style: str) -> set[str]:
 def lighten(soup: BeautifulSoup, kinds: set[str]) -> None:
     """Take the tags off tokens of these kinds: half of a page's elements.
 
-    In a link they stay, because code keeps its colour there.
+    In a link they stay, because code keeps its colour there, and where
+    something may lead to them.
     """
-    for token in soup.select(".highlight pre span"):
+    for token in soup.select(".highlight pre span:not([id])"):
         classes = token.get("class", [])
-        if not token.find_parent("a") and kinds.issuperset(classes):
+        if kinds.issuperset(classes) and not token.find_parent("a"):
             token.unwrap()
 
 
@@ -162,7 +163,7 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
     assets.subset_icons(static)
     for path, page in zip(pages, bundled, strict=True):
         path.write_text(page, encoding="utf-8")
-    for path in (*static.rglob("*.js"), static / assets.BUNDLE):
+    for path in static.rglob("*.js"):
         text = path.read_text(encoding="utf-8")
         path.write_text(MAP.sub("", text), encoding="utf-8")
 

@@ -141,13 +141,15 @@ def test_tokens_of_the_colour_of_code_need_no_tags():
     assert kinds == {"n"}
     soup = soup_of(
         '<div class="highlight"><pre><span></span><span class="n">a</span>'
+        '<span id="line"></span>'
         '<span class="o">=</span><a><span class="n">b</span></a></pre></div>'
         '<pre><span class="n">c</span></pre>'
     )
     finishing.lighten(soup, kinds)
     assert str(soup) == (
-        '<div class="highlight"><pre>a<span class="o">=</span><a><span '
-        'class="n">b</span></a></pre></div><pre><span class="n">c</span></pre>'
+        '<div class="highlight"><pre>a<span id="line"></span>'
+        '<span class="o">=</span><a><span class="n">b</span></a></pre></div>'
+        '<pre><span class="n">c</span></pre>'
     )
 
 
@@ -167,13 +169,14 @@ def test_tokens_of_the_colour_of_code_need_no_tags():
         (".made {a: b}", True),
         (".side-left {a: b}", True),
         (".sided {a: b}", False),
+        (".-x {a: b}", False),
         ("@media print {.one {a: b}}", True),
         ("@font-face {src: url(a.woff)}", True),
     ],
 )
 def test_rules_that_match_nothing_are_dropped(rule, kept):
     page = '<p class="one two">other'
-    script = 'add("made"); toggle(`side-${where}`)'
+    script = 'add("made"); toggle(`side-${where}`, a - b)'
     names = assets.names([page], [script])
     assert assets.pruned(rule, names) == (rule if kept else "")
 
