@@ -19,7 +19,7 @@ from sphinx.errors import ExtensionError
 BUNDLE = "bundle.css"
 CLASSES = re.compile(r'\bclass="([^"]*)"')
 WORD = re.compile(r"\b[a-zA-Z][\w-]*")
-ICON = re.compile(r'"(.)"')
+ICON = re.compile(r'(?<=").(?=")')
 FACE = (
     r'url\(([^()]*/{}\.)woff2\) format\("woff2"\),'
     r'url\([^()]*\.ttf\) format\("truetype"\)'
@@ -30,6 +30,11 @@ IMPORT = re.compile(r'@import "([^"]+)";')
 URL = re.compile(r"""url\((["']?)(?!data:)([^"')#]+)\1\)""")
 
 
+def digest(text: str) -> str:
+    """Name a text by eight digits: an address that browsers keep long."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
 def subset_icons(static: Path) -> None:
     """Keep of the icon fonts in `static` the glyphs that its sheet draws.
 
@@ -38,17 +43,19 @@ def subset_icons(static: Path) -> None:
     """
     sheet = static / BUNDLE
     style = sheet.read_text(encoding="utf-8")
-    points = {ord(icon) for icon in ICON.findall(style)}
+    icons = "".join(sorted(set(ICON.findall(style))))
+    version = digest(icons)
     fonts = static / "vendor" / "fontawesome" / "webfonts"
     for source in sorted(fonts.glob("*.ttf")):
         face = FACE.format(re.escape(source.stem))
-        style, found = re.subn(face, r'url(\1woff) format("woff")', style)
+        kept = rf'url(\1woff?v={version}) format("woff")'
+        style, found = re.subn(face, kept, style)
         if not found:
             raise ExtensionError(f"{sheet.name} does not name {source.name}")
         options = subset.Options(flavor="woff", hinting=False)
         with subset.load_font(str(source), options) as font:
             subsetter = subset.Subsetter(options)
-            subsetter.populate(unicodes=points & set(font.getBestCmap()))
+            subsetter.populate(text=icons)
             subsetter.subset(font)
             target = str(source.with_suffix(".woff"))
             subset.save_font(font, target, options)
@@ -73,6 +80,9 @@ def pruned(style: str, known: set[str]) -> str:
     Such a rule needs a class that is not among `known`. A class is known,
     too, if its start is, up to a hyphen: scripts write "tooltip-" + side.
     Of comments, those about licences stay.
+
+    Raises:
+        ExtensionError: If the sheet is broken; says in which line.
     """
     starts = tuple(name for name in known if name.endswith("-"))
 
@@ -95,6 +105,10 @@ def pruned(style: str, known: set[str]) -> str:
 
     def living(rules):
         for rule in rules:
+            if rule.type == "error":
+                raise ExtensionError(
+                    f"{BUNDLE}, line {rule.source_line}: {rule.message}"
+                )
             if rule.type == "at-rule" and rule.lower_at_keyword == "media":
                 inner = tinycss2.parse_rule_list(rule.content)
                 rule.content = [*living(inner)]
@@ -106,11 +120,12 @@ def pruned(style: str, known: set[str]) -> str:
 
 
 def moved(sheet: Path, target: Path) -> str:
-    """Return a sheet's rules as they read in the folder `target`.
+    """Take a sheet away; return its rules as they read in `target`.
 
     What it imports comes along.
     """
     style = sheet.read_text(encoding="utf-8-sig")
+    sheet.unlink()
 
     def relative(match):
         path = os.path.relpath(sheet.parent / match[2], target)
@@ -138,7 +153,7 @@ def bundle(static: Path, pages: list[str]) -> list[str]:
         names(pages, scripts),
     )
     (static / BUNDLE).write_text(rules, encoding="utf-8")
-    version = hashlib.sha256(rules.encode()).hexdigest()[:8]
+    version = digest(rules)
 
     def rewrite(page):
         first = True
@@ -158,6 +173,4 @@ def bundle(static: Path, pages: list[str]) -> list[str]:
 
         return LINK.sub(link, page)
 
-    for name in shared:
-        (static / name).unlink()
     return [rewrite(page) for page in pages]

@@ -107,7 +107,7 @@ def plain(style: str) -> set[str]:
     return {
         kind
         for kind, rules in kinds.items()
-        if all(rule == themes[theme] for theme, rule in rules)
+        if all(rule == themes.get(theme) for theme, rule in rules)
     }
 
 

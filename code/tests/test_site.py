@@ -126,6 +126,7 @@ def test_sheets_become_one(tmp_path):
     assert re.search(r'href="\.\./_static/bundle\.css\?v=\w{8}"', pages[0])
     assert (tmp_path / "one.css").exists()
     assert not (tmp_path / "katex/k.css").exists()
+    assert not (tmp_path / "basic.css").exists()  # which came along
 
 
 def test_tokens_of_the_colour_of_code_need_no_tags():
@@ -162,6 +163,9 @@ def test_tokens_of_the_colour_of_code_need_no_tags():
         ("/*! a license */", True),
         (".other {a: b}", False),
         (".one .other {a: b}", False),
+        (".other .one {a: b}", False),
+        (".other, .one .other, .x {a: b}", False),
+        (".other, .x, .one {a: b}", True),
         (".one.other:hover {a: b}", False),
         (".other, p > .one {a: b}", True),
         (".one:not(.other) {a: b}", True),
@@ -181,9 +185,15 @@ def test_rules_that_match_nothing_are_dropped(rule, kept):
     assert assets.pruned(rule, names) == (rule if kept else "")
 
 
-def test_rules_inside_a_query_are_dropped_alone():
-    style = "@media print{.a{b:c}.d{e:f}}"
-    assert assets.pruned(style, {"d"}) == "@media print{.d{e:f}}"
+def test_rules_inside_queries_are_dropped_alone():
+    style = "@media print{{@media screen{{{}.d{{e:f}}}}}}"
+    full, left = style.format(".a{b:c}"), style.format("")
+    assert assets.pruned(full, {"d"}) == left
+
+
+def test_a_broken_sheet_is_an_error():
+    with pytest.raises(assets.ExtensionError, match=r"bundle\.css, line 2"):
+        assets.pruned(".a{b:c}\n.d", {"a"})
 
 
 def test_a_sheet_without_the_fonts_is_an_error(tmp_path):
@@ -241,6 +251,11 @@ class TestBuilt:
         assert "doctools.js" in waits
         assert all(waits.values())
 
+    def test_code_has_no_tags_that_show_nothing(self, soup):
+        for plain in ("n", "p", "w"):
+            for token in soup.select(f".highlight pre span.{plain}"):
+                assert token.find_parent("a"), token
+
     def test_equations_are_typeset(self, soup):
         for math in soup.select(".math"):
             assert math.select_one("math"), math
@@ -253,7 +268,11 @@ class TestBuilt:
 
 def test_built_fonts_hold_the_icons_in_use(site):
     fonts = site / "_static/vendor/fontawesome/webfonts"
-    font = TTFont(io.BytesIO((fonts / "fa-solid-900.woff").read_bytes()))
+    held = set()
+    for path in fonts.glob("*.woff"):
+        held |= set(TTFont(io.BytesIO(path.read_bytes())).getBestCmap())
+    style = (site / "_static" / assets.BUNDLE).read_text(encoding="utf-8")
+    drawn = {ord(sign) for sign in style if "\ue000" <= sign <= "\uf8ff"}
     icons = {
         "fa-magnifying-glass": 0xF002,
         "fa-sun": 0xF185,
@@ -261,5 +280,6 @@ def test_built_fonts_hold_the_icons_in_use(site):
     }
     for name, point in icons.items():
         assert any(name in page.read_text() for page in PAGES), name
-        assert point in font.getBestCmap()
+        assert point in drawn
+    assert drawn <= held
     assert sum(path.stat().st_size for path in fonts.iterdir()) < 12_000
