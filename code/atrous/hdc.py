@@ -53,8 +53,9 @@ def published_rule(rates: Sequence[int], *, kernel: int = 3) -> bool:
     """Whether the paper's rule accepts the rates: M_2 <= K.
 
     The truth is what `covers` says. They agree on sorted rates that begin
-    with 1; elsewhere the rule errs both ways: it accepts 2, 2, 2, which
-    leaves holes, and rejects 1, 3, 1, which leaves none.
+    with 1; elsewhere the rule errs both ways: it accepts 2, 3, which leaves
+    holes, and rejects 1, 3, 1, which leaves none. The paper's other demand,
+    that rates have no common factor, is not part of it, and mends neither.
 
     Raises:
         ValueError: If there are fewer than two rates or one is below 1.

@@ -1,4 +1,4 @@
-"""LiteSeg: a deeper, dense ASPP and a short decoder, all separable."""
+"""LiteSeg: a deeper ASPP and a short decoder, all separable."""
 
 from collections import OrderedDict
 from collections.abc import Sequence

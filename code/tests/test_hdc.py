@@ -87,7 +87,7 @@ def test_the_published_rules_examples():
 
 
 def test_the_published_rule_errs_both_ways():
-    for rates in ((2, 2, 2), (2, 3, 4), (2, 2, 5, 9)):
+    for rates in ((2, 3), (2, 2, 2), (2, 3, 4), (2, 2, 5, 9)):
         assert published_rule(rates)
         assert not covers(layers(rates))
     assert not published_rule((1, 3, 1))
