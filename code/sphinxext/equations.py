@@ -6,6 +6,7 @@ package, so that they are of one version. Nothing is fetched, and the
 reader's browser runs no script for it.
 """
 
+import atexit
 import functools
 import json
 import re
@@ -63,13 +64,15 @@ def folder() -> Path:
 
 @functools.cache
 def process() -> subprocess.Popen:
-    """The Node process; it ends when its input does, with this one."""
-    return subprocess.Popen(
+    """The Node process; its input ends with this process, and so does it."""
+    node = subprocess.Popen(
         [NODE, "-e", ANSWER, folder() / LIBRARY],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",
     )
+    atexit.register(node.communicate)
+    return node
 
 
 @functools.cache
