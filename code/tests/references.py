@@ -1,4 +1,4 @@
-"""What the tests of several networks share: records, counts, meta device."""
+"""What the tests of several networks share: records, errors, counts, meta."""
 
 import json
 from pathlib import Path
@@ -26,6 +26,12 @@ def recorded(reference):
 
 def assert_equal(output, expected):
     assert deviation(output, expected) < 1e-9
+
+
+def error(found, expected):
+    """Largest difference of two results, relative to the largest value."""
+    assert found.shape == expected.shape
+    return ((found - expected).abs().max() / expected.abs().max()).item()
 
 
 def assert_same_state(network, reference):

@@ -128,9 +128,10 @@ def test_known_scores():
         assert gridding_score(board, 1, **options).item() == 0
 
 
-@given(st.floats(-1e6, 1e6))
+@given(st.integers(-99, 99), st.integers(-9, 4))
 @settings(deadline=None)
-def test_a_constant_map_scores_0(value):
+def test_a_constant_map_scores_0(digits, exponent):
+    value = digits * 10.0**exponent
     flat = torch.full((2, 3, 15, 21), value, dtype=torch.float64)
     assert gridding_score(flat, 3, halfwidth=0).tolist() == [0, 0]
     flat = flat[..., :14, :13]
@@ -186,8 +187,8 @@ def test_smooth_phases_that_differ_are_a_grid(rate):
 
 
 @given(
-    st.floats(0.01, 100),
-    st.floats(-10, 10),
+    st.integers(-9, 9),
+    st.integers(-30, 30),
     st.sampled_from([0, 0.2, 0.25]),
     rates,
 )
@@ -195,7 +196,7 @@ def test_smooth_phases_that_differ_are_a_grid(rate):
 def test_scaling_and_shifting_the_values_changes_nothing(a, b, h, rate):
     maps = normal(2, 2, 36, 48)
     score = gridding_score(maps, rate, halfwidth=h)
-    other = gridding_score(a * maps + b, rate, halfwidth=h)
+    other = gridding_score(1.7**a * maps + b / 3, rate, halfwidth=h)
     torch.testing.assert_close(score, other)
 
 

@@ -8,13 +8,11 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from references import count, meta
+from references import count, error, meta
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from atrous.fastconv import AtrousConv2d, convert_
 from atrous.gridding import module_gains
-from atrous.inference import prepare
 from atrous.probes import components, phase_graph
 from atrous.resnet import ResNet
 from atrous.smoothing import (
@@ -243,9 +241,9 @@ def test_ssc_commutes_with_the_convolution_in_the_interior():
     layer = randomised(smoothed("ssc", 3, 2))
     x = normal(1, 2, 40, 40)
     after = layer.smoothing(F.conv2d(x, layer.weight, None, 1, 3, 3))
-    difference = (layer(x) - after)[..., 5:-5, 5:-5].abs().max()
-    assert difference < 1e-13 * after.abs().max()
-    assert not torch.allclose(layer(x), after)  # not at the border
+    inside = (..., slice(5, -5), slice(5, -5))
+    assert error(layer(x)[inside], after[inside]) < 1e-12
+    assert error(layer(x), after) > 0.01  # not at the border
 
 
 # ---- shifts
@@ -363,11 +361,15 @@ def test_a_smoothed_network_starts_as_the_plain_one(smoothing):
     assert all(".smoothing." in key for key in missing)
     x = normal(1, 3, 97, 121)  # 13 x 16 cells
     if smoothing == "learned":
-        assert not torch.allclose(network(x), plain(x))
-    else:
-        torch.testing.assert_close(network(x), plain(x))
-        whole = x[..., :64, :96]
-        assert torch.equal(network(whole), plain(whole))
+        assert error(network(x), plain(x)) > 0.01
+        return
+    assert error(network(x), plain(x)) < 1e-12
+    # To the bit only the cures are the identity: GI pads the maps to whole
+    # phases, and a convolution of another size may round in another way.
+    y = normal(1, 3, 8, 12)
+    for module in network.modules():
+        if isinstance(module, SmoothedConv2d):
+            assert torch.equal(module.smoothing(y), y)
 
 
 @pytest.mark.parametrize("smoothing", ["average", "gaussian"])
@@ -421,35 +423,6 @@ def test_other_convolutions_are_left_alone(options):
         smooth_(other, smoothing="ssc")
     with pytest.raises(ValueError, match="has no dilated"):  # not twice
         smooth_(layer, smoothing="gi")
-
-
-def test_conversion_leaves_smoothed_convolutions_alone():
-    layer = smoothed("gi", 2)
-    model = convert_(nn.Sequential(layer, nn.Conv2d(1, 1, 1)))
-    assert [type(m) for m in model] == [SmoothedConv2d, AtrousConv2d]
-
-
-@pytest.mark.parametrize("smoothing", SMOOTHINGS)
-@torch.no_grad()
-def test_batch_normalisation_folds_into_them(smoothing):
-    """Mixing is the same for all channels, and the bias comes after it."""
-    network = ResNet(18, output_stride=8, convention="caffe")
-    smooth_(network, smoothing=smoothing)
-    randomised(network)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.copy_(normal(len(module.bias)))
-            module.running_var.add_(normal(len(module.bias)).abs())
-        if isinstance(module, nn.Conv2d):
-            module.weight /= module.weight[0].numel() ** 0.5
-    x = normal(1, 3, 50, 41)
-    prepared = prepare(network)
-    assert not any(isinstance(m, nn.BatchNorm2d) for m in prepared.modules())
-    found = [m for m in prepared.modules() if isinstance(m, SmoothedConv2d)]
-    assert len(found) == 8
-    expected = network(x)
-    error = (prepared(x) - expected).abs().max() / expected.abs().max()
-    assert error < 1e-10
 
 
 # ---- gradients and errors

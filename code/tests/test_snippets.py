@@ -201,9 +201,8 @@ def test_aspp_of_v3(rates):
     found.train()
     expected.train()
     assert_same_function(found, expected, x)
-    load(expected, found)  # running statistics
     for one, other in zip(found.buffers(), expected.buffers(), strict=True):
-        assert torch.equal(one, other)
+        assert_close(one, other)  # the running statistics
     assert snippet("aspp_v3").ASPPv3(5, dropout=0.5).dropout.p == 0.5
 
 

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from references import error
 from torch import nn
 
 from atrous.arithmetic import Window, fields
@@ -49,11 +50,6 @@ def joined(how, a, b):
 def down(stride=2, kernel=3, **options):
     options = {"padding": (kernel - 1) // 2, **options}
     return nn.Conv2d(C, C, kernel, stride, **options)
-
-
-def error(found, expected):
-    assert found.shape == expected.shape
-    return ((found - expected).abs().max() / expected.abs().max()).item()
 
 
 @torch.no_grad()
@@ -226,7 +222,7 @@ def test_twice_is_once():
     x = torch.randn(1, 3, 65, 50, dtype=torch.float64)
     once, twice = dilate(model, 8), dilate(dilate(model, 16), 8)
     assert error(twice(x), once(x)) < 1e-12
-    assert error(dilate(model, 32)(x), model(x)) == 0
+    assert error(dilate(model, 32)(x), model(x)) < 1e-12
 
 
 # What is returned -----------------------------------------------------
@@ -481,7 +477,7 @@ def test_global_pooling_before_anything_is_owed():
     assert_exact(model, 4, 2, torch.randn(1, C, 30, 41))
     classifier = ResNetClassifier(18).eval()
     x = torch.rand(1, 3, 64, 64)
-    assert error(dilate(classifier, 32)(x), classifier(x)) == 0
+    assert error(dilate(classifier, 32)(x), classifier(x)) < 1e-5
 
 
 # Refusals -------------------------------------------------------------
