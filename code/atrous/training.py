@@ -1,9 +1,7 @@
-"""Train a network for a few seconds, over several seeds."""
+"""Train a network for a few seconds."""
 
 import contextlib
-import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -17,20 +15,42 @@ from atrous.scores import IGNORE
 Batch = tuple[Tensor, Tensor]
 
 
+def find_device() -> torch.device:
+    """Return the device that a chapter runs on, and switch TF32 off.
+
+    A GPU if there is one that knows float64, which Apple's do not, and else
+    the CPU. TF32 keeps three digits of each factor of a convolution on a
+    GPU, fewer than the chapters print; for products of matrices it is off
+    unless somebody asks for it.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    device = torch.accelerator.current_accelerator(check_available=True)
+    if device is None or device.type == "mps":
+        return torch.device("cpu")
+    return device
+
+
 @contextlib.contextmanager
 def reproducible(seed: int) -> Iterator[torch.Generator]:
-    """One thread and a seed, for as long as the block lasts.
+    """One thread, a seed and fixed algorithms, while the block lasts.
 
     Inside, torch's own random numbers (initialisation, dropout) start at
-    `seed`; their state and the number of threads are put back at the end.
+    `seed`, and cuDNN takes algorithms that give the same sum each time;
+    all of this is put back at the end.
 
     Yields:
         A generator of its own, seeded alike, for the data.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    cudnn = torch.backends.cudnn.flags(
+        enabled=torch.backends.cudnn.enabled,
+        benchmark=False,
+        deterministic=True,
+        allow_tf32=False,
+    )
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), cudnn:
             torch.manual_seed(seed)
             yield torch.Generator().manual_seed(seed)
     finally:
@@ -150,42 +170,3 @@ def fit(
             scheduler.step()
         losses.append(value.item())
     return losses
-
-
-@dataclass(frozen=True)
-class Spread:
-    """One number per seed; prints as mean, standard deviation and count."""
-
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Mean over the seeds."""
-        return statistics.fmean(self.values)
-
-    @property
-    def std(self) -> float:
-        """Sample standard deviation over the seeds; 0 for one seed."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
-
-    def __str__(self):
-        return f"{self.mean:.3f} ± {self.std:.3f} (n={len(self.values)})"
-
-
-def over_seeds(
-    run: Callable[[int], Mapping[str, float]], seeds: Sequence[int]
-) -> dict[str, Spread]:
-    """Call `run(seed)` for each seed; gather each number it returns.
-
-    Raises:
-        ValueError: If there is no seed or the runs return different names.
-    """
-    if not seeds:
-        raise ValueError("seeds=(): at least one is needed")
-    results = [run(seed) for seed in tqdm(seeds, desc="seeds", leave=False)]
-    if len({tuple(result) for result in results}) > 1:
-        raise ValueError("run: it returns other names for other seeds")
-    return {
-        name: Spread(tuple(result[name] for result in results))
-        for name in results[0]
-    }

@@ -61,6 +61,33 @@ def test_reproducible_restores_the_state():
     assert torch.get_num_threads() == threads
 
 
+def test_reproducible_fixes_algorithms_and_puts_flags_back(monkeypatch):
+    flags = torch.backends.cudnn
+    monkeypatch.setattr(flags, "benchmark", True)
+    monkeypatch.setattr(flags, "allow_tf32", True)
+    with training.reproducible(0):
+        assert flags.deterministic
+        assert not flags.benchmark
+        assert not flags.allow_tf32
+    assert flags.benchmark
+    assert flags.allow_tf32
+    assert not flags.deterministic
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"), [(None, "cpu"), ("mps", "cpu"), ("cuda", "cuda")]
+)
+def test_find_device_knows_float64_and_has_no_tf32(monkeypatch, kind, found):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(
+        torch.accelerator,
+        "current_accelerator",
+        lambda check_available: kind and torch.device(kind),
+    )
+    assert training.find_device().type == found
+    assert not torch.backends.cudnn.allow_tf32
+
+
 def test_fit_takes_one_step_of_plain_sgd():
     """One weight, squared error: the update is known."""
     model = nn.Conv2d(1, 1, 1, bias=False)
@@ -253,27 +280,11 @@ def lambda_module(function):
         ),
         (lambda: boundary_band(torch.zeros(1, 2, 2), 0), "width=0"),
         (lambda: evaluate(stack_of(), [], classes=2), "batches"),
-        (lambda: training.over_seeds(lambda s: {}, ()), "seeds"),
-        (
-            lambda: training.over_seeds(lambda s: {str(s): 1.0}, (0, 1)),
-            "other names",
-        ),
     ],
 )
 def test_wrong_values_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-def test_over_seeds_and_spread():
-    spreads = training.over_seeds(
-        lambda seed: {"a": seed / 10, "b": 1.0}, (1, 2, 3)
-    )
-    assert spreads["a"].values == (0.1, 0.2, 0.3)
-    assert spreads["a"].mean == pytest.approx(0.2)
-    assert spreads["a"].std == pytest.approx(0.1)
-    assert str(spreads["a"]) == "0.200 ± 0.100 (n=3)"
-    assert training.Spread((0.5,)).std == 0
 
 
 def test_progress_bar_shows_and_leaves_nothing(monkeypatch, capsys):
