@@ -5,28 +5,34 @@ export OMP_NUM_THREADS ?= 1
 export TQDM_DISABLE ?= 1
 # Warnings are errors: a broken reference or a figure without a file fails.
 BUILD := $(BIN)/jupyter-book build --all -W -n --keep-going .
+# A cell may take as long as it needs; 20 minutes catch one that hangs.
+NBVAL := $(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout 1200
+WORKERS ?= 2
 
 # Each takes two cores by itself, and some need what others leave.
 .NOTPARALLEL:
-.PHONY: help book test lint unit site-test pdf chapters execute costs bench lab clean
+.PHONY: help book test lint unit site-test pdf chapters execute spread costs \
+  bench lab clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' \
 	  $(MAKEFILE_LIST)
 
 book: .venv/ready ## Build the site from the stored outputs: _build/html/index.html
+	@echo "Building the site into _build/html: about a minute"
 	rm -rf _build
 	$(BUILD)
 	touch _build/done
 
-test: lint book unit chapters ## Everything: lint, build, package tests, chapters run again
+test: .venv/ready ## Everything, whatever fails before: lint, build, package tests, chapters run again
+	@MAKE="$(MAKE)" $(BIN)/python code/tools/parts.py lint book unit chapters
 
 lint: .venv/ready ## Check the style of all code, the chapters' too
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 unit: .venv/ready ## Test the package and the tools
-	$(BIN)/pytest -n 2 --ignore code/tests/browser code/tests
+	$(BIN)/pytest -n $(WORKERS) --ignore code/tests/browser code/tests
 
 site-test: .venv/ready ## Look at the built site in Chromium: every page, axe, Lighthouse
 	test -f _build/done || $(MAKE) book
@@ -38,15 +44,16 @@ pdf: .venv/ready ## Print the built site by Chromium: _build/dilated-convolution
 	$(BIN)/python code/tools/pdf.py
 
 chapters: .venv/ready ## Run every chapter again and compare with its stored outputs
-	$(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout 300 \
-	  -n 2 --dist loadfile chapters
+	$(NBVAL) -n $(WORKERS) --dist loadfile chapters
 
 execute: .venv/ready ## Run chapters on this machine and store their outputs; NAMES="operator ..." for some
 	$(BIN)/python code/tools/execute.py $(NAMES)
 
+spread: .venv/ready ## Measure how far results move under other numerics; an hour or two; NAMES="operator ..." for some
+	$(BIN)/python code/tools/spread.py $(NAMES)
+
 costs: .venv/ready ## Measure what each chapter takes here, in time and memory, one after the other
-	$(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout 300 \
-	  --store-costs chapters
+	$(NBVAL) --store-costs chapters
 
 bench: .venv/ready ## Print how fast the atrous convolution is here, as ratios; takes about 20 minutes
 	$(BIN)/python code/benchmarks/atrous_conv2d.py
@@ -64,6 +71,8 @@ clean: ## Remove what was built, the .venv too
 	  sys.exit(None if (3, 11) <= v <= (3, 13) else \
 	  f"Python 3.11, 3.12 or 3.13 is needed, this is {v[0]}.{v[1]}: " \
 	  "make PYTHON=python3.12 ...")'
+	@echo "Installing the versions of requirements.lock into .venv, once:" \
+	  "a minute or two, longer where packages are downloaded first"
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes \

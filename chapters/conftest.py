@@ -1,25 +1,19 @@
 """What `pytest --nbval chapters` checks beyond plain nbval.
 
-Text: words and integers exactly, decimals within a tolerance. Pictures: by
-root-mean-square difference, as a whole and tile by tile. Cells that were
-never run, warnings, stored errors and hidden outputs fail. So does the
-session when a notebook exceeds its budget of time or memory.
+`code/tools/comparing.py` compares the outputs. Cells that were never run,
+warnings, stored errors and hidden outputs fail, and so does the session when
+a notebook exceeds its budget of memory. Time is reported and fails nothing.
 """
 
-import base64
 import contextlib
-import difflib
-import io
 import json
 import math
 import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 
-import numpy as np
 import pytest
 from nbval.plugin import (
     IPyNbCell,
@@ -27,17 +21,11 @@ from nbval.plugin import (
     comment_markers,
     metadata_tags,
 )
-from PIL import Image
+
+from comparing import Allowed, compare, flatten, typed
 
 BUDGET_SECONDS = 120.0
 BUDGET_GIB = 4.0
-RTOL = Decimal("1e-3")
-# One unit of colour rounding everywhere is 1/255 = 0.004. Small tiles keep
-# a single digit visible: any two of 7-point type at 72 dpi differ by 0.058
-# in some tile; a curve moved by a tenth of a pixel, by 0.03.
-RMS = 0.005
-TILE = 8
-TILE_FACTOR = 8
 
 ALLOWED = {
     "stdout",
@@ -47,100 +35,6 @@ ALLOWED = {
     "text/latex",
     "image/png",
 }
-# The blanks before a decimal go with it, because its width may change. A
-# version such as 2.13.0 is a word.
-DECIMAL = re.compile(
-    r"[ \t]*(?<![\w.])"
-    r"([-+]?(?:\d*\.\d+(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+))"
-    r"(?!\.?\d)"
-)
-ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-
-
-def close(stored, new, atol=0.0):
-    """Whether two decimals, as printed, agree."""
-    a, b = Decimal(stored), Decimal(new)
-    unit = Decimal((0, (1,), a.as_tuple().exponent))
-    return abs(a - b) <= max(RTOL * abs(a), unit, Decimal(str(atol)))
-
-
-def same_line(stored, new, atol=0.0):
-    # split() alternates words with what the pattern captures, the decimals
-    a, b = DECIMAL.split(stored), DECIMAL.split(new)
-    words, new_words = (
-        [re.sub(r"[ \t]+", " ", word) for word in line[::2]] for line in (a, b)
-    )
-    return words == new_words and all(
-        map(close, a[1::2], b[1::2], [atol] * len(a))
-    )
-
-
-def text_difference(stored, new, atol=0.0):
-    """What differs between two texts, or an empty string."""
-    # A column's last cell is padded to the widest, which may have changed.
-    a, b = (
-        [line.rstrip() for line in ANSI.sub("", text).splitlines()]
-        for text in (stored, new)
-    )
-    if len(a) == len(b) and all(map(same_line, a, b, [atol] * len(a))):
-        return ""
-    return "\n".join(difflib.unified_diff(a, b, "stored", "now", n=0))
-
-
-def decode(png):
-    picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGBA")
-    white = Image.new("RGBA", picture.size, "white")
-    flat = Image.alpha_composite(white, picture).convert("RGB")
-    return np.asarray(flat, dtype=float) / 255
-
-
-def picture_difference(stored, new, rms=RMS):
-    """What differs between two pictures, or an empty string."""
-    a, b = decode(stored), decode(new)
-    if a.shape != b.shape:
-        return f"the picture was {a.shape[1::-1]} pixels, is {b.shape[1::-1]}"
-    square = ((a - b) ** 2).mean(axis=-1)
-    height, width = square.shape
-    tiles = (
-        np.pad(square, ((0, -height % TILE), (0, -width % TILE)))
-        .reshape(math.ceil(height / TILE), TILE, -1, TILE)
-        .mean(axis=(1, 3))
-    )
-    whole, worst = np.sqrt([square.mean(), tiles.max()])
-    if whole <= rms and worst <= TILE_FACTOR * rms:
-        return ""
-    y, x = TILE * np.array(np.unravel_index(tiles.argmax(), tiles.shape))
-    return (
-        f"the picture differs by {whole:.4f} (at most {rms:g}), and by "
-        f"{worst:.4f} (at most {TILE_FACTOR * rms:g}) near pixel ({x}, {y})"
-    )
-
-
-def flatten(outputs):
-    for output in outputs:
-        if output.output_type == "stream":
-            yield output.name, output.text
-        elif output.output_type == "error":
-            yield "error", f"{output.ename}: {output.evalue}"
-        else:
-            yield from sorted(output.data.items())
-
-
-def differences(stored, new, atol=0.0, rms=RMS):
-    """Yield what differs between the stored and the new outputs of a cell."""
-    stored, new = list(flatten(stored)), list(flatten(new))
-    before, now = ([kind for kind, _ in side] for side in (stored, new))
-    if before != now:
-        yield f"the outputs were {before}, are {now}"
-        yield from (text for kind, text in new if kind in ("stderr", "error"))
-        return
-    for (kind, a), (_, b) in zip(stored, new, strict=True):
-        if kind == "image/png":
-            difference = picture_difference(a, b, rms)
-        else:
-            difference = text_difference(a, b, atol)
-        if difference:
-            yield f"{kind}: {difference}"
 
 
 def bad_numbers(declared, allowed):
@@ -195,20 +89,25 @@ class Cell(IPyNbCell):
 
     def compare_outputs(self, test, ref, skip_compare=None):
         declared = self.cell.metadata.get("nbval", {})
-        self.comparison_traceback = list(differences(ref, test, **declared))
+        allowed = Allowed(**declared, typed=self.typed)
+        found = compare(ref, test, allowed)
+        self.comparison_traceback = [one.says for one in found if one.says]
         return not self.comparison_traceback
 
 
 class Chapter(IPyNbFile):
     def collect(self):
+        constants = frozenset()
         for item in super().collect():
-            yield Cell.from_parent(
+            cell = Cell.from_parent(
                 self,
                 name=item.name,
                 cell_num=item.cell_num,
                 cell=item.cell,
                 options=item.options,
             )
+            cell.typed = constants = constants | typed(item.cell.source)
+            yield cell
         book = self.nb.metadata.get("book", {})
         if found := list(bad_numbers(book, ("budget_seconds",))):
             raise self.CollectError(f"{self.path.name}: {found[0]}")
@@ -251,8 +150,13 @@ class Cost:
     gib: float = 0.0
     budget: float = BUDGET_SECONDS
 
-    def is_over(self):
-        return self.seconds > self.budget or self.gib > BUDGET_GIB
+    cells: int = 0
+
+    def is_slow(self):
+        return self.seconds > self.budget
+
+    def is_large(self):
+        return self.gib > BUDGET_GIB
 
 
 costs = defaultdict(Cost)
@@ -306,11 +210,33 @@ def pytest_runtest_logreport(report):
     if notebook.endswith(".ipynb"):
         cost = costs[notebook]
         cost.seconds += report.duration
+        cost.cells += report.when == "call"
         vars(cost).update(report.user_properties)
 
 
+class Progress:
+    """Says which chapters run, as soon as their first cells do."""
+
+    def __init__(self, config):
+        self.plugins = config.pluginmanager
+        self.seen = set()
+
+    def pytest_runtest_logstart(self, nodeid):
+        notebook = nodeid.partition("::")[0]
+        if notebook.endswith(".ipynb") and notebook not in self.seen:
+            self.seen.add(notebook)
+            reporter = self.plugins.get_plugin("terminalreporter")
+            reporter.ensure_newline()
+            reporter.write_line(f"{notebook}: running")
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):  # not in a worker of xdist
+        config.pluginmanager.register(Progress(config))
+
+
 def pytest_sessionfinish(session):
-    if session.exitstatus == 0 and any(c.is_over() for c in costs.values()):
+    if session.exitstatus == 0 and any(c.is_large() for c in costs.values()):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -323,7 +249,9 @@ def pytest_terminal_summary(terminalreporter, exitstatus, config):
         memory = f"{cost.gib:.2f} of {BUDGET_GIB:g} GiB"
         if math.isnan(cost.gib):
             memory = "MEMORY NOT MEASURED"
+        elif cost.is_large():
+            memory += "  OVER BUDGET"
         terminalreporter.line(
-            f"{notebook}: {cost.seconds:.1f} of {cost.budget:g} s, {memory}"
-            f"{'  OVER BUDGET' if cost.is_over() else ''}"
+            f"{notebook}: {cost.cells} cells, {cost.seconds:.1f} of "
+            f"{cost.budget:g} s{' (slow)' * cost.is_slow()}, {memory}"
         )

