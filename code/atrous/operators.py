@@ -2,18 +2,20 @@
 
 out[b, o, p] = bias[o] + sum over c, t of x[b, c, s p + r t - padding]
 weight[o, c, t], with r the dilation and s the stride: the cross-correlation,
-as every framework computes it. The four functions of this file agree with
+as every framework computes it. The five functions of this file agree with
 `torch.nn.functional.conv2d` in values and gradients; they differ in what
-they store and in what they multiply. The fifth, `atrous_conv2d`, is the fast
-one of `atrous.fastconv`.
+they store and in what they multiply. They are there to be read and counted:
+torch's own is faster.
 """
+
+import itertools
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from atrous.arithmetic import Window, output_size
-from atrous.fastconv import atrous_conv2d as atrous_conv2d
+from atrous.taps import reaches
 
 
 def shifted_products(
@@ -150,6 +152,39 @@ def phases(
     o, m, n = out.shape[1:]
     out = out.reshape(r, r, b, o, m, n).permute(2, 3, 4, 0, 5, 1)
     out = out.reshape(b, o, m * r, n * r)[..., :rows, :columns]
+    return _add_bias(out, bias)
+
+
+def valid_taps(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Sum of one 1x1 convolution per tap, each where the tap is valid.
+
+    Arguments, result and errors as `shifted_products`, at stride 1. A tap is
+    valid at an output if it sees a pixel of the map, not padding. What falls
+    on padding is not multiplied: at a large rate that is most.
+
+    Source:
+        Chen et al., arXiv:1706.05587, Figure 4: the weights that are valid.
+    """
+    rows, columns = _check(x, weight, 1, padding, dilation, groups)
+    out = x.new_zeros(len(x), len(weight), rows, columns)
+    vertical, horizontal = (
+        reaches(side, kernel, padding, dilation)
+        for side, kernel in zip(x.shape[2:], weight.shape[2:], strict=True)
+    )
+    for row, column in itertools.product(vertical, horizontal):
+        u, top, bottom, down = row
+        v, left, right, over = column
+        seen = x[..., top + down : bottom + down, left + over : right + over]
+        tap = weight[..., u : u + 1, v : v + 1]
+        out[..., top:bottom, left:right] += F.conv2d(seen, tap, groups=groups)
     return _add_bias(out, bias)
 
 

@@ -5,15 +5,19 @@ import torch
 import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
+from atrous.arithmetic import Window, valid_weights
 from atrous.operators import (
     phases,
     shifted_products,
     sparse_im2col,
+    valid_taps,
     zero_filled,
 )
 
-FORMS = (shifted_products, zero_filled, sparse_im2col, phases)
+AT_STRIDE_1 = (phases, valid_taps)
+FORMS = (shifted_products, zero_filled, sparse_im2col, *AT_STRIDE_1)
 names = [form.__name__ for form in FORMS]
 
 
@@ -57,7 +61,7 @@ def test_grid(form):
     tried = 0
     for dilation, padding, groups, kernel, stride in grid:
         options = {"dilation": dilation, "padding": padding, "groups": groups}
-        if form is not phases:
+        if form not in AT_STRIDE_1:
             options["stride"] = stride
         inputs = case((2, 4, 13, 11), 6, kernel, groups)
         assert_equal(form, inputs, options)
@@ -83,10 +87,21 @@ def test_random_shapes(form, data):
     for side, k in zip(shape[2:], kernel, strict=True):
         assume(side + 2 * padding >= (k - 1) * dilation + 1)
     options = {"dilation": dilation, "padding": padding, "groups": groups}
-    if form is not phases:
+    if form not in AT_STRIDE_1:
         options["stride"] = draw(st.integers(1, 3))
     inputs = case(shape, groups * draw(st.integers(1, 2)), kernel, groups)
     assert_equal(form, inputs, options)
+
+
+@pytest.mark.parametrize("rate", [1, 5, 12, 13])
+def test_valid_taps_multiply_what_is_valid(rate):
+    """On 13 cells, with rate 13 beyond them."""
+    x, w, b = case((1, 4, 13, 13), 6, (3, 3), 1)
+    with FlopCounterMode(display=False) as counter:
+        valid_taps(x, w, b, padding=rate, dilation=rate)
+    valid = valid_weights(13, Window(3, 1, rate, rate))
+    taps = sum(n * places for n, places in valid.items())
+    assert counter.get_total_flops() == 2 * 4 * 6 * taps
 
 
 @pytest.mark.parametrize("form", FORMS, ids=names)
