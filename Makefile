@@ -55,8 +55,8 @@ spread: .venv/ready ## Measure how far results move under other numerics; an hou
 costs: .venv/ready ## Measure what each chapter takes here, in time and memory, one after the other
 	$(NBVAL) --store-costs chapters
 
-bench: .venv/ready ## Print how fast the atrous convolution is here, as ratios; takes about 20 minutes
-	$(BIN)/python code/benchmarks/atrous_conv2d.py
+bench: .venv/ready ## Measure how long convolutions take here, as ratios, and store them; about 10 minutes
+	$(BIN)/python code/benchmarks/speed.py
 
 lab: .venv/ready ## Open the chapters in JupyterLab
 	env -u TQDM_DISABLE -u OMP_NUM_THREADS $(BIN)/jupyter lab chapters

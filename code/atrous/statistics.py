@@ -83,6 +83,22 @@ class Comparison:
         low, high = self.interval
         return f"{self.mean:+.3f}", f"{low:+.3f} to {high:+.3f}", self.verdict
 
+    def close(self, words: str) -> tuple[str, str, str]:
+        """The same cells of a close one, whose verdict rounding may change.
+
+        Args:
+            words: What holds on any machine, "no gain" or "no loss".
+
+        Raises:
+            ValueError: If the verdict is what the words rule out.
+        """
+        if words not in ("no gain", "no loss"):
+            raise ValueError(f"words={words!r}: 'no gain' or 'no loss'")
+        mean, interval, verdict = self.cells
+        if words == f"no {verdict}":
+            raise ValueError(f"words={words!r}: the verdict is a {verdict}")
+        return mean, interval, words
+
 
 def compare(
     one: Spread, other: Spread, *, lower_is_better: bool = False
