@@ -77,27 +77,25 @@ class Comparison:
             return "not decided"
         return "gain" if (low > 0) != self.lower_is_better else "loss"
 
-    @property
-    def cells(self) -> tuple[str, str, str]:
-        """Mean, interval and verdict, as three cells of a table."""
-        low, high = self.interval
-        return f"{self.mean:+.3f}", f"{low:+.3f} to {high:+.3f}", self.verdict
-
-    def close(self, words: str) -> tuple[str, str, str]:
-        """The same cells of a close one, whose verdict rounding may change.
+    def cells(self, close: str = "") -> tuple[str, str, str]:
+        """Mean, interval and verdict, as three cells of a table.
 
         Args:
-            words: What holds on any machine, "no gain" or "no loss".
+            close: Where rounding may change the verdict, "no gain" or "no
+                loss", whichever holds on any machine; it stands in the
+                verdict's place.
 
         Raises:
-            ValueError: If the verdict is what the words rule out.
+            ValueError: If `close` is another word, or the verdict is what it
+                rules out.
         """
-        if words not in ("no gain", "no loss"):
-            raise ValueError(f"words={words!r}: 'no gain' or 'no loss'")
-        mean, interval, verdict = self.cells
-        if words == f"no {verdict}":
-            raise ValueError(f"words={words!r}: the verdict is a {verdict}")
-        return mean, interval, words
+        if close not in ("", "no gain", "no loss"):
+            raise ValueError(f"close={close!r}: 'no gain' or 'no loss'")
+        if close == f"no {self.verdict}":
+            raise ValueError(f"close={close!r}: the verdict is {self.verdict}")
+        low, high = self.interval
+        interval = f"{low:+.3f} to {high:+.3f}"
+        return f"{self.mean:+.3f}", interval, close or self.verdict
 
 
 def compare(

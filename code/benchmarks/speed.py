@@ -2,158 +2,26 @@
 
 `make bench` prints each section and stores it in chapters/bench.json. Ratios
 are medians over rounds in which all rivals take turns, every other round
-backwards, in one run on one thread.
+backwards, in one run.
 """
 
 import argparse
 import json
-import platform
-import re
-import statistics
-import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
-from atrous.arithmetic import Window, valid_weights
-from atrous.aspp import branch_layers
-from atrous.c3 import C3Block
-from atrous.deeplabv3plus import separable_layers
-from atrous.espnet import ESP, dilated3x3
-from atrous.operators import valid_taps
-from atrous.plans import Stack
-from atrous.smoothing import smooth_
+from convolutions import cures, rates, separable
+from runtimes import networks
+from timing import machine
 
 STORED = Path(__file__).parents[2] / "chapters" / "bench.json"
-ROUNDS = 7
-MAPS, RATES = (33, 65), (1, 6, 12, 18, 24, 30, 36)
-
-
-def medians(
-    rivals: Mapping[str, Callable[[], object]], rounds: int = ROUNDS
-) -> dict[str, float]:
-    """Median time of each rival over that of the first, round by round.
-
-    A round before the first warms up. Every other one runs backwards: who
-    comes second may find its weights in the cache.
-    """
-    names, ratios = [*rivals], {name: [] for name in rivals}
-    for number in range(rounds + 1):
-        took = {}
-        for name in names[:: (-1) ** number]:
-            start = time.perf_counter()
-            rivals[name]()
-            took[name] = time.perf_counter() - start
-        for name in names if number else ():
-            ratios[name].append(took[name] / took[names[0]])
-    return {name: statistics.median(found) for name, found in ratios.items()}
-
-
-def taps_on_the_map(size: int, rate: int) -> float:
-    """Share of the nine taps that are valid, over a square map."""
-    found = valid_weights(size, Window(3, 1, rate, rate))
-    return sum(n * places for n, places in found.items()) / (9 * size**2)
-
-
-@torch.no_grad()
-def rates() -> list[dict]:
-    """A 3x3 from 2048 to 256 channels, by rate, on the maps of 513 pixels.
-
-    Times are in multiples of that of rate 1, contiguous, on the same map.
-    """
-    rows = []
-    for size in MAPS:
-        x, weight = (
-            torch.randn(1, 2048, size, size),
-            torch.randn(256, 2048, 3, 3),
-        )
-        last = [
-            t.contiguous(memory_format=torch.channels_last)
-            for t in (x, weight)
-        ]
-
-        def conv(x: Tensor, weight: Tensor, rate: int) -> Callable:
-            return lambda: F.conv2d(x, weight, padding=rate, dilation=rate)
-
-        unit = conv(x, weight, 1)
-        for rate in RATES:
-            found = medians(
-                {
-                    "unit": unit,
-                    "contiguous": conv(x, weight, rate),
-                    "channels_last": conv(*last, rate),
-                    "valid taps": lambda pair=last, r=rate: valid_taps(
-                        *pair, padding=r, dilation=r
-                    ),
-                }
-            )
-            del found["unit"]
-            rows.append(
-                {"size": size, "rate": rate}
-                | {"valid": taps_on_the_map(size, rate)}
-                | found
-            )
-    return rows
-
-
-def both_ways(module: nn.Module, x: Tensor) -> Callable[[], None]:
-    """A pass forwards and back, to weights and input."""
-    last = {"memory_format": torch.channels_last}
-    module, x = module.to(**last), x.contiguous(**last).requires_grad_()
-    return lambda: module(x).sum().backward()
-
-
-def cures() -> dict[str, float]:
-    """Cures for gridding at rate 4, 256 channels, a pass forwards and back."""
-    x = torch.randn(1, 256, 48, 48)
-
-    def smoothed(kind: str) -> nn.Module:
-        return smooth_(dilated3x3(256, 256, dilation=4), smoothing=kind)
-
-    return medians(
-        {
-            "the bare convolution": both_ways(
-                dilated3x3(256, 256, dilation=4), x
-            ),
-            "GI": both_ways(smoothed("gi"), x),
-            "SSC": both_ways(smoothed("ssc"), x),
-            "ESP unit": both_ways(ESP(256, 256), x),
-            "C3 block": both_ways(C3Block(256, 256, dilation=4), x),
-        }
-    )
-
-
-@torch.no_grad()
-def separable() -> dict[str, float]:
-    """A branch of ASPP, 2048 to 256 channels at rate 12 on 33 x 33 cells."""
-    x = torch.randn(1, 2048, 33, 33)
-    plans = {
-        "dense": branch_layers(rate=12),
-        "separable": separable_layers(Window(3, 1, 12, 12), 2048, 256),
-    }
-    built = {name: Stack(plan, 2048).eval() for name, plan in plans.items()}
-    return medians(
-        {name: lambda m=module: m(x) for name, module in built.items()}
-    )
-
-
-SECTIONS = {"rates": rates, "cures": cures, "separable": separable}
-
-
-def machine() -> dict[str, str]:
-    """Processor, its instructions as torch uses them, and versions."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text() if info.exists() else ""
-    named = re.search(r"^model name\s*: (.*)", text, re.M)
-    return {
-        "processor": named[1] if named else platform.processor(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__.partition("+")[0],
-        "python": platform.python_version(),
-    }
+SECTIONS = {
+    "rates": rates,
+    "cures": cures,
+    "separable": separable,
+    "networks": networks,
+}
 
 
 def main() -> None:
@@ -165,7 +33,7 @@ def main() -> None:
     torch.set_num_threads(1)
     stored = json.loads(STORED.read_text()) if STORED.exists() else {}
     for name in options.sections or SECTIONS:
-        print(f"{name}: {SECTIONS[name].__doc__.splitlines()[0]}")
+        print(f"{name}: {SECTIONS[name].__doc__.splitlines()[0]}", flush=True)
         found = SECTIONS[name]()
         stored[name] = {"machine": machine(), "found": found}
         print(json.dumps(stored[name], indent=1), flush=True)

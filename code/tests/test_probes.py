@@ -268,3 +268,14 @@ def test_support_of_one_map_and_of_many():
     assert touched.shape == (3, 3)
     assert touched.sum() == 2
     assert torch.equal(support(maps.abs().sum((0, 1))), touched)
+
+
+def test_rounding_is_no_response():
+    """A kernel may round the pictures of one batch in different ways."""
+
+    def rounded(x):
+        y = F.conv2d(x, torch.ones(1, 1, 3, 3).double(), padding=1) + 3
+        noise = torch.arange(len(y)).view(-1, 1, 1, 1) * 2.0**-51
+        return y + noise
+
+    assert support(impulse_response(rounded, 9)).shape == (3, 3)

@@ -50,14 +50,14 @@ def test_more_seeds_decide_what_fewer_do_not():
 
 def test_cells_of_a_table():
     found = Comparison((0.02, 0.03, 0.04))
-    assert found.cells == ("+0.030", "+0.005 to +0.055", "gain")
+    assert found.cells() == ("+0.030", "+0.005 to +0.055", "gain")
 
 
 def test_a_close_one_says_what_its_verdict_is_not():
     open_one = Comparison((0.01, 0.03, 0.04))
-    assert open_one.close("no loss") == (*open_one.cells[:2], "no loss")
-    assert open_one.close("no gain")[2] == "no gain"
-    assert Comparison((0.02, 0.03, 0.04)).close("no loss")[2] == "no loss"
+    assert open_one.cells("no loss") == (*open_one.cells()[:2], "no loss")
+    assert open_one.cells("no gain")[2] == "no gain"
+    assert Comparison((0.02, 0.03, 0.04)).cells("no loss")[2] == "no loss"
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_a_close_one_says_what_its_verdict_is_not():
     [
         (lambda: over_seeds(lambda s: {}, ()), "seeds"),
         (lambda: over_seeds(lambda s: {str(s): 1.0}, (0, 1)), "other names"),
-        (lambda: Comparison((0.1, 0.1)).close("no gain"), "is a gain"),
-        (lambda: Comparison((0.1, 0.1)).close("gain"), "words='gain'"),
+        (lambda: Comparison((0.1, 0.1)).cells("no gain"), "verdict is gain"),
+        (lambda: Comparison((0.1, 0.1)).cells("gain"), "close='gain'"),
         (lambda: Comparison((0.1,)), "1 seed: .* at least two"),
         (
             lambda: compare(Spread((1.0, 2.0)), Spread((1.0,))),
