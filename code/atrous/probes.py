@@ -29,11 +29,10 @@ def impulse_response(
     """What one active input pixel turns into, or what one output sees.
 
     h[c, o] = f(delta of channel c at the pixel)[o] - f(0)[o], and 0 where that
-    may be rounding; transposed, h[o, c] = the gradient of output o at the
-    pixel by input c, at an input of ones. It is all there is to know of a
-    linear module, and has the right support where all weights are positive.
-    Max pooling is seen in full by the first form only: its gradient follows
-    one path.
+    may be rounding; transposed, h[o, c] = the gradient of output o by input c
+    at the pixel, at an input of ones. It is all there is to know of a linear
+    module, and has the right support where all weights are positive. Of max
+    pooling only the first form sees all: its gradient follows one path.
 
     Args:
         module: What is measured.
