@@ -1,6 +1,7 @@
 """What every chapter must have, checked without running it."""
 
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import jupytext
@@ -9,6 +10,8 @@ import pytest
 import yaml
 from jupytext.config import load_jupytext_config
 from nbval.plugin import comment_markers, metadata_tags
+
+import comparing
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "chapters"
@@ -151,6 +154,31 @@ def test_no_path_of_this_machine(name):
                 if kind.startswith("text/")
             ]
             assert not ABSOLUTE.search("\n".join(texts))
+
+
+def changed(text):
+    """The text with one of its decimals off by two of its last digit."""
+    for found in comparing.DECIMAL.finditer(text):
+        number = Decimal(found[1])
+        off = number + Decimal((0, (2,), number.as_tuple().exponent))
+        start, end = found.span(1)
+        yield f"{text[:start]}{off}{text[end:]}"
+
+
+@every_chapter
+def test_a_changed_digit_is_noticed(name):
+    """Of every decimal in a cell that declares no tolerance."""
+    tried, typed = 0, frozenset()
+    for cell in code_cells(name):
+        typed |= comparing.typed(cell.source)
+        if "nbval" in cell.metadata:
+            continue
+        allowed = comparing.Allowed(typed=typed)
+        for kind, text in comparing.flatten(cell.outputs):
+            for other in changed(text) if "image" not in kind else ():
+                assert comparing.compare_texts(text, other, allowed).says
+                tried += 1
+    assert tried > 20
 
 
 @every_chapter

@@ -9,6 +9,7 @@ import importlib.util
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -486,15 +487,32 @@ def test_what_is_called_runnable_runs_with_torch_alone(pages, tmp_path):
         assert said.splitlines() == promised(block)
 
 
-def test_what_needs_the_package_runs_with_it(pages, tmp_path):
+# What else a block needs, by its class.
+THERE = {
+    "with-compiler": lambda: any(map(shutil.which, ("g++", "clang++", "cl"))),
+    "with-peers": lambda: all(
+        map(importlib.util.find_spec, ("onnxscript", "onnxruntime"))
+    ),
+    "with-openvino": lambda: importlib.util.find_spec("openvino"),
+}
+
+
+@pytest.mark.parametrize("needs", ["", *THERE])
+def test_what_needs_the_package_runs_with_it(pages, tmp_path, needs):
     kind = "div.runnable.with-package"
+    others = [f":not(.{other})" for other in THERE if other != needs]
+    kind += "".join(others) + (f".{needs}" if needs else "")
     found = [block for page in pages.values() for block in blocks(page, kind)]
     assert found
+    if needs and not THERE[needs]():
+        pytest.skip(f"blocks of the class {needs}: it is not here")
+    # The other tools warn of their own use of torch.
+    warnings = [] if needs else ["-W", "error"]
     for block in found:
         file = tmp_path / "pasted.py"
         file.write_text(block, encoding="utf-8")
         done = subprocess.run(
-            [sys.executable, "-I", "-W", "error", file],
+            [sys.executable, "-I", *warnings, file],
             capture_output=True,
             text=True,
             check=True,
