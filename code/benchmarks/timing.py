@@ -1,10 +1,12 @@
 """Ratios of times in one run, and the machine that they were taken on."""
 
+import importlib.util
 import platform
 import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -33,13 +35,19 @@ def medians(
 
 
 def machine() -> dict[str, str]:
-    """Processor, its instructions as torch uses them, and versions."""
+    """Processor, the instructions that torch uses, and versions."""
     info = Path("/proc/cpuinfo")
     text = info.read_text() if info.exists() else ""
     named = re.search(r"^model name\s*: (.*)", text, re.M)
-    return {
+    half = "with" if re.search(r"\b(avx512|amx)_bf16\b", text) else "without"
+    found = {
         "processor": named[1] if named else platform.processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__.partition("+")[0],
-        "python": platform.python_version(),
+        "bfloat16": f"{half} instructions for bfloat16",
+        "python": f"Python {platform.python_version()}",
     }
+    for package in ("torch", "onnxruntime", "openvino"):
+        if importlib.util.find_spec(package):
+            version = metadata.version(package).partition("+")[0]
+            found[package] = f"{package} {version}"
+    return found
