@@ -24,8 +24,10 @@ COLUMNS = {  # of a way to run a network: heading, and how a cell is written
 }
 
 
-def tables(section: dict) -> list[str]:
+def tables(section: dict | None) -> list[str]:
     """Markdown of the tables, a heading in bold before each."""
+    if section is None:
+        return ["Not measured yet; `make bench` does it."]
     lines = [f"Measured on {', '.join(section['machine'].values())}.", ""]
     for name, ways in section["found"].items():
         keys = [key for key in COLUMNS if key in next(iter(ways.values()))]
@@ -46,8 +48,10 @@ class Bench(SphinxDirective):
         """Parse the tables where the directive stands."""
         path = Path(self.env.srcdir, STORED)
         self.env.note_dependency(str(path))
-        section = json.loads(path.read_text(encoding="utf-8"))["networks"]
-        return self.parse_text_to_nodes("\n".join(tables(section)))
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return self.parse_text_to_nodes(
+            "\n".join(tables(stored.get("networks")))
+        )
 
 
 def setup(app: Sphinx) -> dict:

@@ -1,19 +1,12 @@
 """Every page in a browser, light and dark, wide and narrow."""
 
-import functools
 import gzip
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-import myst_nb
 import nbformat
-import pydata_sphinx_theme
 import pytest
-import sphinx_book_theme
-import sphinx_copybutton
-import sphinx_design
-import sphinx_togglebutton
 
 from built import ROOT, SITE, contents, pages
 
@@ -32,10 +25,6 @@ LOAD = """async () => {
     await document.fonts.ready;
     return images.filter(i => !i.naturalWidth).map(i => i.src);
 }"""
-# Blocks of code whose own colour is not that of code.
-FADED = """() => [...document.querySelectorAll(".highlight > pre")].filter(
-    pre => getComputedStyle(pre).color
-        !== getComputedStyle(pre.parentElement).color).length"""
 # What is left of a formula that was not typeset.
 RAW = r"""selector => {
     const raw = /\\[([]|\\[)\]]|\$\$|\\[a-zA-Z]+|\$[^$\s][^$\n]*\$/;
@@ -55,41 +44,6 @@ WIDE = """() => {
         .filter(e => e.getBoundingClientRect().right > page.clientWidth)
         .map(e => e.tagName + "." + e.className + " #" + e.id).slice(0, 9);
 }"""
-# Of sheets that the site's was made of: rules that it lacks and that would
-# style something on the page as it stands, in any state.
-MISSED = r"""sheets => {
-    const selectors = rules => [...rules].flatMap(
-        rule => rule.selectorText ?? selectors(rule.cssRules ?? []));
-    const kept = new Set(
-        [...document.styleSheets].flatMap(one => selectors(one.cssRules)));
-    const any = /::[\w-]+|:(hover|active|visited|target|focus[\w-]*)\b/g;
-    return sheets.flatMap(text => {
-        const sheet = new CSSStyleSheet();
-        sheet.replaceSync(text);
-        const left = selectors(sheet.cssRules).filter(s => !kept.has(s));
-        if (kept.size === 0) throw "no rules";
-        return left.filter(
-            s => document.querySelector(s.replaceAll(any, ":is(*)")));
-    });
-}"""
-
-
-@functools.cache
-def sheets():
-    """Style sheets of themes and extensions, as they come."""
-    found = []
-    for package, name in (
-        (myst_nb, "mystnb.css"),
-        (pydata_sphinx_theme, "pydata-sphinx-theme.css"),
-        (sphinx_book_theme, "sphinx-book-theme.css"),
-        (sphinx_copybutton, "copybutton.css"),
-        (sphinx_design, "sphinx-design.min.css"),
-        (sphinx_togglebutton, "togglebutton.css"),
-    ):
-        (path,) = Path(package.__file__).parent.rglob(name)
-        text = path.read_text(encoding="utf-8")
-        found.append(re.sub("@import [^;]+;", "", text))
-    return found
 
 
 def test_every_page_of_the_contents_was_built():
@@ -109,33 +63,6 @@ def test_a_page_is_whole(visit, name, theme, width):
     assert page.evaluate(WIDE) == []
     scroll = "document.scrollingElement.scrollWidth"
     assert page.evaluate(scroll) <= width
-    assert page.evaluate(MISSED, sheets()) == []
-    assert page.evaluate(FADED) == 0
-
-
-def test_what_opens_has_its_style(visit):
-    page = visit("chapters/drn.html", width=800)
-    page.locator(".primary-toggle:visible").click()
-    page.locator("dialog#pst-primary-sidebar-modal[open]").wait_for()
-    assert page.evaluate(MISSED, sheets()) == []
-    page.keyboard.press("Escape")
-    page.locator(".secondary-toggle:visible").click()
-    page.locator("dialog#pst-secondary-sidebar-modal[open]").wait_for()
-    assert page.evaluate(MISSED, sheets()) == []
-    page.keyboard.press("Escape")
-    page.keyboard.press("Control+k")
-    page.locator("dialog#pst-search-dialog[open]").wait_for()
-    assert page.evaluate(MISSED, sheets()) == []
-    page.keyboard.press("Escape")
-    page.locator(".theme-switch-button:visible").first.hover()
-    page.locator(".tooltip.show").wait_for()
-    assert page.evaluate(MISSED, sheets()) == []
-    page.goto(page.url.split("chapters/")[0] + "search.html?q=gridding")
-    page.locator("#search-results li a").first.wait_for()
-    assert page.evaluate(MISSED, sheets()) == []
-    page.locator("#search-results li a[href*='chapters/']").first.click()
-    page.locator("span.highlighted").first.wait_for(state="attached")
-    assert page.evaluate(MISSED, sheets()) == []
 
 
 def formulas(name):
