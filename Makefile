@@ -55,7 +55,7 @@ spread: .venv/ready ## Measure how far results move under other numerics; an hou
 costs: .venv/ready ## Measure what each chapter takes here, in time and memory, one after the other
 	$(NBVAL) --store-costs chapters
 
-bench: .venv/ready ## Measure how long convolutions take here, as ratios, and store them; about 10 minutes
+bench: .venv/ready ## Measure how long convolutions and networks take here, as ratios, and store them; about half an hour
 	$(BIN)/python code/benchmarks/speed.py
 
 lab: .venv/ready ## Open the chapters in JupyterLab
