@@ -22,7 +22,7 @@ from nbval.plugin import (
     metadata_tags,
 )
 
-from comparing import Allowed, compare, flatten, typed
+from comparing import Allowed, compare, constants, flatten
 
 BUDGET_SECONDS = 120.0
 BUDGET_GIB = 4.0
@@ -97,8 +97,9 @@ class Cell(IPyNbCell):
 
 class Chapter(IPyNbFile):
     def collect(self):
-        constants = frozenset()
-        for item in super().collect():
+        items = list(super().collect())
+        exact = constants(item.cell for item in items)
+        for item, typed in zip(items, exact, strict=True):
             cell = Cell.from_parent(
                 self,
                 name=item.name,
@@ -106,7 +107,7 @@ class Chapter(IPyNbFile):
                 cell=item.cell,
                 options=item.options,
             )
-            cell.typed = constants = constants | typed(item.cell.source)
+            cell.typed = typed
             yield cell
         book = self.nb.metadata.get("book", {})
         if found := list(bad_numbers(book, ("budget_seconds",))):

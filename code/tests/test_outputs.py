@@ -119,6 +119,17 @@ print("the paper has 71.37, of", 0.5, 12, f"{PAPER} or 3.125")"""
     assert not comparing.compare_texts("65.52", "65.53", allowed).says
 
 
+def test_where_typed_constants_are_exact():
+    tolerant = {"nbval": {"atol": 0.1}}
+    cells = [
+        nbformat.v4.new_code_cell("a = 71.37"),
+        nbformat.v4.new_code_cell("b = 0.301", metadata=tolerant),
+        nbformat.v4.new_code_cell("a, b"),
+    ]
+    found = [sorted(map(str, c)) for c in comparing.constants(cells)]
+    assert found == [["71.37"], ["0.301"], ["0.301", "71.37"]]
+
+
 def encode(pixels):
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "png")

@@ -12,7 +12,7 @@ import difflib
 import io
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -84,6 +84,21 @@ def typed(source: str) -> frozenset[Decimal]:
         for value in found
         if len(value.normalize().as_tuple().digits) >= TYPED_DIGITS
     )
+
+
+def constants(cells: Iterable) -> Iterator[frozenset[Decimal]]:
+    """Which decimals are exact in each code cell of a notebook, in order.
+
+    All that were typed so far. Where a cell declares an `atol`, those that it
+    types itself: among trained results another turns up by chance.
+    """
+    before = frozenset()
+    for cell in cells:
+        own = typed(cell.source)
+        before |= own
+        declared = cell.metadata.get("nbval")
+        tolerant = isinstance(declared, Mapping) and "atol" in declared
+        yield own if tolerant else before
 
 
 def needed(stored: str, new: str, typed: frozenset[Decimal]) -> float:

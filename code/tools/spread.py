@@ -24,7 +24,7 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell
 
-from comparing import Allowed, compare, typed
+from comparing import Allowed, compare, constants
 from execute import CHAPTERS, chapters, run, tolerant
 
 NUMERICS = {  # name: environment
@@ -81,16 +81,19 @@ def measure(path: Path, numerics: str) -> tuple[list[dict], list[str]]:
         run(again, path.parent, NUMERICS[numerics])
     except RuntimeError as error:
         return [], [str(error)]
-    constants, needs, faults = frozenset(), [], []
-    for number, (a, b) in enumerate(
-        zip(stored.cells, again.cells[1:], strict=True), start=1
-    ):
-        if a.cell_type != "code":
-            continue
-        constants |= typed(a.source)
+    needs, faults = [], []
+    pairs = [
+        (number, a, b)
+        for number, (a, b) in enumerate(
+            zip(stored.cells, again.cells[1:], strict=True), start=1
+        )
+        if a.cell_type == "code"
+    ]
+    exact = constants(a for _, a, _ in pairs)
+    for (number, a, b), typed in zip(pairs, exact, strict=True):
         declared = a.metadata.get("nbval", {})
         # Without limits first: what is needed is told, not what is allowed.
-        found = compare(a.outputs, b.outputs, Allowed(typed=constants))
+        found = compare(a.outputs, b.outputs, Allowed(typed=typed))
         need = {
             key: max(getattr(one, key) for one in found)
             for key in declared
@@ -98,7 +101,7 @@ def measure(path: Path, numerics: str) -> tuple[list[dict], list[str]]:
         }
         covered = Allowed(
             **{k: v for k, v in need.items() if 0 < v < math.inf},
-            typed=constants,
+            typed=typed,
         )
         faults += [
             f"cell {number}: {one.says}"
