@@ -34,12 +34,21 @@ def medians(
     return {name: statistics.median(found) for name, found in ratios.items()}
 
 
+def processor() -> str:
+    """What Linux says of its processors; nothing elsewhere."""
+    info = Path("/proc/cpuinfo")
+    return info.read_text() if info.exists() else ""
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor is known to multiply in bfloat16."""
+    return bool(re.search(r"\b(avx512|amx)_bf16\b", processor()))
+
+
 def machine() -> dict[str, str]:
     """Processor, the instructions that torch uses, and versions."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text() if info.exists() else ""
-    named = re.search(r"^model name\s*: (.*)", text, re.M)
-    half = "with" if re.search(r"\b(avx512|amx)_bf16\b", text) else "without"
+    named = re.search(r"^model name\s*: (.*)", processor(), re.M)
+    half = "with" if has_bfloat16() else "without"
     found = {
         "processor": named[1] if named else platform.processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
