@@ -1,4 +1,4 @@
-"""Every page in a browser, light and dark, wide and narrow."""
+"""Every page in a browser, light and wide, dark and narrow."""
 
 import gzip
 import re
@@ -51,8 +51,7 @@ def test_every_page_of_the_contents_was_built():
     assert {"search.html", "genindex.html"} <= set(PAGES)
 
 
-@pytest.mark.parametrize("width", [1300, 360])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("theme", "width"), [("light", 1300), ("dark", 360)])
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_whole(visit, name, theme, width):
     page = visit(name, width=width, color_scheme=theme, mounted=True)
