@@ -190,7 +190,9 @@ def check_map(
     Raises:
         ValueError: If B is 1 and `pooled` would normalise in training.
     """
-    if not isinstance(x, Tensor):  # torch.fx traces with something else
+    # torch.fx traces with something else than a tensor. What is compiled or
+    # exported is for maps of other sizes, too.
+    if not isinstance(x, Tensor) or torch.compiler.is_compiling():
         return
     norms = pooled.modules() if pooled is not None else ()
     if len(x) == 1 and any(

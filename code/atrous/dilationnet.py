@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from atrous.arithmetic import receptive_field
 from atrous.context import ContextModule
 from atrous.plans import windows
+from atrous.upsampling import cut
 from atrous.vgg import FrontEnd, front_end_layers
 
 # What differs between them. Source: the deploy files of fyu/dilation.
@@ -106,12 +107,11 @@ class DilationNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, C, H, W) of a picture without margin, (B, 3, H, W)."""
-        height, width = x.shape[2:]
         scores = self.scores(pad(x))
         full = F.interpolate(
             scores, scale_factor=OUTPUT_STRIDE, mode="bilinear"
         )
-        return full[..., :height, :width]
+        return cut(full, x.shape[2:])
 
 
 def pad(picture: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from atrous.arithmetic import Stage, Window, stage_plan
 from atrous.residual import Unit, basic, bottleneck, chain, he_normal_, plain
 from atrous.resnet import UNITS, ResNet, resnet_plan, resnet_windows
-from atrous.upsampling import transposed_bilinear
+from atrous.upsampling import cut, transposed_bilinear
 
 # Architecture, and depth of the ResNet whose four stages it takes over: as
 # they are in A, as levels 3 to 6 in the others, which add eight layers (B, C)
@@ -249,10 +249,10 @@ class DRNSeg(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, (B, C, H, W)."""
-        scores, (height, width) = self.scores(x), x.shape[2:]
+        scores, size = self.scores(x), x.shape[2:]
         if self.upsampling == "transposed":
-            return transposed_bilinear(scores)[..., :height, :width]
-        return F.interpolate(scores, (height, width), mode="bilinear")
+            return cut(transposed_bilinear(scores), size)
+        return F.interpolate(scores, size, mode="bilinear")
 
 
 def _held(first_unit: str | None) -> dict:

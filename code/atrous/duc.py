@@ -11,6 +11,7 @@ from atrous.deeplab import DeepLab
 from atrous.hdc import RESNET101_RATES
 from atrous.plans import Layer
 from atrous.resnet import ResNet
+from atrous.upsampling import cut
 
 OUTPUT_STRIDE = 8
 # Cell i is centred on pixel 8 i + 2: the pooling has no padding.
@@ -78,7 +79,7 @@ class WholeCells(DeepLab):
         """Logits (B, C, H, W) of a picture (B, 3, H, W)."""
         stride, (height, width) = self.backbone.output_stride, x.shape[2:]
         x = F.pad(x, (0, -width % stride, 0, -height % stride))
-        return super().forward(x)[..., :height, :width]
+        return cut(super().forward(x), (height, width))
 
 
 def hdc_duc_resnet(

@@ -16,6 +16,7 @@ from atrous.arithmetic import Window, fields
 from atrous.enhancement import RATES, IDBlock
 from atrous.plans import Layer, Stack, windows
 from atrous.residual import he_normal_
+from atrous.upsampling import cut
 from atrous.vgg import POOL, STAGES, vgg16_layers
 
 
@@ -185,7 +186,7 @@ class BDCN(nn.Module):
                 (shallow, deep), block(stage), strict=True
             ):
                 score = upsample(score)[..., start:, start:]
-                scores.append(score[..., :height, :width])
+                scores.append(cut(score, (height, width)))
         outputs = torch.cat([*cascade(shallow), *cascade(deep[::-1])[::-1]], 1)
         return torch.cat([outputs, self.fuse(outputs)], 1)
 

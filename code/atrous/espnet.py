@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from atrous.upsampling import cut
+
 RATES = (1, 2, 4, 8, 16)
 EPS = 1e-3  # of every batch normalisation. Source: the authors' Model.py.
 
@@ -226,10 +228,12 @@ class ESPNet(nn.Module):
         maps = self.encoder.features(x)
         y = self.norm(self.encoder.score(maps["level3"]))
         side = self.project(maps["level2"])
-        y = self.merge2(torch.cat([side, _cut(self.up3(y), side)], 1))
+        y = cut(self.up3(y), side.shape[2:])
+        y = self.merge2(torch.cat([side, y], 1))
         side = maps["level1"]
-        y = self.merge1(torch.cat([_cut(self.up2(y), side), side], 1))
-        return _cut(self.up1(y), x)
+        y = cut(self.up2(y), side.shape[2:])
+        y = self.merge1(torch.cat([y, side], 1))
+        return cut(self.up1(y), x.shape[2:])
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, (B, C, H, W)."""
@@ -239,7 +243,3 @@ class ESPNet(nn.Module):
 def doubling(channels: int) -> nn.ConvTranspose2d:
     """Learned upsampling by 2: each place becomes 2 x 2, none overlap."""
     return nn.ConvTranspose2d(channels, channels, 2, 2, bias=False)
-
-
-def _cut(x: Tensor, like: Tensor) -> Tensor:
-    return x[..., : like.shape[2], : like.shape[3]]

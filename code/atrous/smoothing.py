@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from atrous.probes import check_rate
+from atrous.upsampling import cut
 
 FILTERS = ("average", "gaussian", "learned")
 SMOOTHINGS = ("gi", "ssc", *FILTERS)
@@ -183,7 +184,7 @@ class SmoothedConv2d(nn.Conv2d):
         rate, (height, width) = self.smoothing.rate, x.shape[2:]
         whole = F.pad(x, (0, -width % rate, 0, -height % rate))
         y = self.smoothing(self._conv_forward(whole, self.weight, None))
-        y = y[..., :height, :width]
+        y = cut(y, (height, width))
         return y if self.bias is None else y + self.bias[:, None, None]
 
 

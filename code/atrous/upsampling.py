@@ -1,4 +1,6 @@
-"""Upsampling by a fixed transposed convolution, as several papers have it."""
+"""Upsampling by a fixed transposed convolution, and the cut that follows."""
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -47,3 +49,14 @@ def transposed_bilinear(
     return F.conv_transpose2d(
         x, weight, stride=factor, padding=padding, groups=x.shape[1]
     )
+
+
+def cut(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps (B, C, H', W') cut at the bottom and right to (B, C, *size).
+
+    By a negative padding. A slice would let `torch.export` note whether it
+    cuts anything off, and its program would refuse all sizes at which that
+    is otherwise.
+    """
+    height, width = size
+    return F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2]))

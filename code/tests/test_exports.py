@@ -1,0 +1,94 @@
+"""One network of each family leaves torch with free height and width."""
+
+import pytest
+import torch
+from references import error
+from torch.export import Dim
+
+from atrous import zoo
+from atrous.weights import reference_fill_
+
+# Each as small as its options make it.
+STAGES = ((8, 1),) * 5
+FAMILIES = {
+    "dilation7_kitti": {"num_classes": 2},
+    "deeplabv2_vgg16_largefov": {"num_classes": 2, "width": 8},
+    "smoothed_deeplabv2_resnet101": {"num_classes": 2, "depth": 18},
+    "deeplabv3_resnet18": {"num_classes": 2, "width": 8},
+    "deeplabv3plus_resnet18": {"num_classes": 2, "width": 8},
+    "drn_d_22": {"num_classes": 2},
+    "drn_d_22_seg": {"num_classes": 2, "upsampling": "transposed"},
+    "refinenet_lw_mobilenetv2": {"num_classes": 2},
+    "fcn8s_vgg16": {"num_classes": 2},
+    "liteseg_mobilenetv2": {"num_classes": 2, "width": 8},
+    "espnet": {"num_classes": 5, "p": 1, "q": 1},
+    "c3net": {"num_classes": 4, "p": 1, "q": 1},
+    "tkcn_resnet101": {"num_classes": 2, "depth": 18, "width": 8},
+    "hdc_duc_resnet101": {"num_classes": 2, "depth": 18, "unit_rates": None},
+    "hed": {"stages": STAGES},
+    "bdcn": {"stages": STAGES},
+}
+# Multiples of the strides, then others. In the larger one 3x3 filters keep
+# taps at rates at which they have lost them in the one that is traced.
+TRACED, SIZES = (65, 97), ((64, 96), (99, 98))
+pytestmark = pytest.mark.filterwarnings("ignore:on a feature map of")
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def network(request):
+    network = zoo.build(request.param, **FAMILIES[request.param]).eval()
+    reference_fill_(network)
+    return network.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def program(network):
+    free = ({2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
+    x = torch.rand(1, 3, *TRACED)
+    return torch.export.export(network, (x,), dynamic_shapes=free)
+
+
+@pytest.fixture(scope="module")
+def pairs(network):
+    """Pictures of both sizes, and what the network makes of them."""
+    pictures = [torch.rand(1, 3, *size) for size in SIZES]
+    return [(x, network(x)) for x in pictures]
+
+
+def test_every_family_is_here():
+    def module(name):
+        build = zoo.NETWORKS[name]
+        return getattr(build, "func", build).__module__
+
+    assert {*map(module, FAMILIES)} == {*map(module, zoo.NETWORKS)}
+
+
+def test_exported_programs_take_pictures_of_any_size(program, pairs):
+    run = program.module()
+    for x, expected in pairs:
+        assert error(run(x), expected) < 1e-5
+
+
+# torch 2.13 pickles a class that it has given up.
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+def test_onnx_files_take_pictures_of_any_size(program, pairs, tmp_path):
+    for peer in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(peer)
+    import onnxruntime
+
+    path = str(tmp_path / "network.onnx")
+    torch.onnx.export(program, (), path, dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(
+        path, providers=["CPUExecutionProvider"]
+    )
+    (given,) = session.get_inputs()
+    for x, expected in pairs:
+        (found,) = session.run(None, {given.name: x.numpy()})
+        assert error(torch.from_numpy(found), expected) < 1e-5
+
+
+def test_networks_compile_without_a_break(network, pairs):
+    torch.compiler.reset()
+    run = torch.compile(network, backend="aot_eager", fullgraph=True)
+    x, expected = pairs[1]
+    assert error(run(x), expected) < 1e-5
