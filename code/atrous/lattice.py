@@ -8,13 +8,14 @@ linear in the values, so the gradient is the same steps in reverse.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from atrous.simplices import enclosing, shifted
+from atrous.sparse import Sparse, linear
 
 
 class Lattice:
@@ -32,8 +33,6 @@ class Lattice:
 
     Attributes:
         dimensions: Axes d of the points.
-        weights: Barycentric weights of the points, (N, d + 1).
-        rows: Vertices of the points, rows of the splatted values, (N, d + 1).
         size: Vertices M.
 
     Raises:
@@ -47,30 +46,45 @@ class Lattice:
     """
 
     def __init__(self, features: Tensor, *, closed: bool = False):
-        corners, self.weights, self._strides = enclosing(features.detach())
+        corners, weights, self._strides = enclosing(features.detach())
         self.dimensions = features.shape[1]
         codes, order = corners.flatten().sort(stable=True)
-        found, which, counts = codes.unique_consecutive(
+        self._codes, which, counts = codes.unique_consecutive(
             return_inverse=True, return_counts=True
         )
-        self._codes = self._closure(found) if closed else found
-        self.size = len(self._codes)
-        present = torch.searchsorted(self._codes, found)
-        self.rows = torch.empty_like(order)
-        self.rows[order] = which
         if closed:
-            self.rows = present[self.rows]
-        self.rows = self.rows.view(corners.shape)
+            found, self._codes = self._codes, self._closure(self._codes)
+            present = torch.searchsorted(self._codes, found)
+            which = present[which]
+            lengths = counts.new_zeros(len(self._codes))
+            counts = lengths.scatter_(0, present, counts)
+        self.size = len(self._codes)
+        rows = torch.empty_like(which).scatter_(0, order, which)
+        self._slice = Sparse.even(rows.view(corners.shape), weights)
         # Splat sums runs of the sorted corners, one run a vertex; the last
-        # run is empty and stands for all vertices that are not stored.
-        lengths = counts.new_zeros(self.size + 1)
-        lengths[present + 1] = counts
-        self._starts = lengths.cumsum(0)
-        self._points = order.div(corners.shape[1], rounding_mode="floor")
-        self._sorted_weights = self.weights.flatten()[order]
-        self._lines = [self._line(axis) for axis in range(len(self._strides))]
-        self._taps = self.weights.new_tensor([1, 0.5, 0.5])
-        self._taps = self._taps.repeat(self.size + 1, 1)
+        # run is empty and stands for all vertices that are not stored: row
+        # M is zero, also once blurred.
+        order = order.int()
+        self._splat = Sparse(
+            order // corners.shape[1],
+            F.pad(counts, (1, 1)).cumsum(0).int(),
+            weights.flatten().index_select(0, order),
+        )
+        taps = weights.new_tensor([1, 0.5, 0.5]).repeat(self.size + 1, 1)
+        self._lines = [
+            Sparse.even(self._line(axis), taps)
+            for axis in range(len(self._strides))
+        ]
+
+    @property
+    def weights(self) -> Tensor:
+        """Barycentric weights of the points, (N, d + 1)."""
+        return self._slice.weights.view(-1, self.dimensions + 1)
+
+    @property
+    def rows(self) -> Tensor:
+        """Vertices of the points, rows of the splatted values, (N, d + 1)."""
+        return self._slice.columns.view(-1, self.dimensions + 1).long()
 
     def filter(self, values: Tensor, *, reverse: bool = False) -> Tensor:
         """Gaussian-weighted sums of values (N, C) at every point, (N, C).
@@ -92,10 +106,10 @@ class Lattice:
         gain = 1 / (1 + 2**-self.dimensions)
 
         def apply(x, reverse):
-            blurred = self._blur(self._splat(x), reverse)
-            return self._slice(blurred.mul_(gain))
+            blurred = self._blur(self._splat @ x, reverse)
+            return self._slice @ blurred.mul_(gain)
 
-        return _linear(
+        return linear(
             values,
             lambda x: apply(x, reverse),
             lambda x: apply(x, not reverse),
@@ -108,7 +122,7 @@ class Lattice:
             ValueError: If the shape or type of `values` is wrong.
         """
         self._check(values, len(self.weights))
-        return _linear(values, lambda x: self._splat(x)[:-1], self._slice)
+        return linear(values, self._splatted, lambda x: self._slice @ x)
 
     def slice(self, values: Tensor) -> Tensor:
         """Values of the vertices (M, C) interpolated at the points, (N, C).
@@ -117,7 +131,7 @@ class Lattice:
             ValueError: If the shape or type of `values` is wrong.
         """
         self._check(values, self.size)
-        return _linear(values, self._slice, lambda x: self._splat(x)[:-1])
+        return linear(values, lambda x: self._slice @ x, self._splatted)
 
     def blur(self, values: Tensor, *, reverse: bool = False) -> Tensor:
         """Values of the vertices (M, C), blurred by [1/2, 1, 1/2] per axis.
@@ -135,7 +149,7 @@ class Lattice:
         def apply(x, reverse):
             return self._blur(F.pad(x, (0, 0, 0, 1)), reverse)[:-1]
 
-        return _linear(
+        return linear(
             values,
             lambda x: apply(x, reverse),
             lambda x: apply(x, not reverse),
@@ -153,8 +167,13 @@ class Lattice:
         self._check(scale[:, None], len(self.weights))
         other = copy.copy(self)
         scale = scale.detach()
-        other.weights = self.weights * scale[:, None]
-        other._sorted_weights = self._sorted_weights * scale[self._points]
+        other._slice = self._slice._replace(
+            weights=(self.weights * scale[:, None]).flatten()
+        )
+        points = self._splat.columns
+        other._splat = self._splat._replace(
+            weights=self._splat.weights * scale.index_select(0, points)
+        )
         return other
 
     def neighbours(self, offset: Sequence[int]) -> Tensor:
@@ -190,38 +209,25 @@ class Lattice:
         """Rows of each vertex and of its two along an axis, (M + 1, 3).
 
         One side is looked up, the other is its inverse. Row M, which stays
-        zero, is its own neighbour. 32 bits make the blur faster.
+        zero, is its own neighbour.
         """
-        ahead = F.pad(self.neighbours(self._axis(axis)), (0, 1))
-        ahead[-1] = self.size
-        behind = torch.full_like(ahead, self.size)
-        here = torch.arange(self.size + 1, device=ahead.device)
-        behind[ahead] = here
-        behind[-1] = self.size
-        return torch.stack([here, ahead, behind], 1).int()
+        ahead = self.neighbours(self._axis(axis))
+        here = torch.arange(self.size, dtype=torch.int32, device=ahead.device)
+        line = here.new_full((self.size + 1, 3), self.size)
+        line[:-1, 0] = here
+        line[:-1, 1] = ahead
+        line[ahead, 2] = here
+        line[-1] = self.size
+        return line
 
-    # These three hold M + 1 rows at the vertices, the last one zero.
-
-    def _splat(self, values: Tensor) -> Tensor:
-        return F.embedding_bag(
-            self._points,
-            values,
-            self._starts,
-            mode="sum",
-            per_sample_weights=self._sorted_weights,
-        )
+    def _splatted(self, values: Tensor) -> Tensor:
+        return (self._splat @ values)[:-1]
 
     def _blur(self, values: Tensor, reverse: bool) -> Tensor:
+        """Values of the vertices and of row M blurred, (M + 1, C)."""
         for line in reversed(self._lines) if reverse else self._lines:
-            values = F.embedding_bag(
-                line, values, mode="sum", per_sample_weights=self._taps
-            )
+            values = line @ values
         return values
-
-    def _slice(self, values: Tensor) -> Tensor:
-        return F.embedding_bag(
-            self.rows, values, mode="sum", per_sample_weights=self.weights
-        )
 
     def _check(self, values: Tensor, rows: int) -> None:
         if values.ndim != 2 or len(values) != rows:
@@ -233,23 +239,3 @@ class Lattice:
                 f"values of {values.dtype}: the features are "
                 f"{self.weights.dtype}"
             )
-
-
-class _Adjoint(torch.autograd.Function):
-    """A linear map whose gradient is the adjoint map, given as a function."""
-
-    @staticmethod
-    def forward(ctx, values, apply, adjoint):
-        ctx.maps = apply, adjoint
-        return apply(values)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        apply, adjoint = ctx.maps
-        return _linear(gradient.contiguous(), adjoint, apply), None, None
-
-
-def _linear(values: Tensor, apply: Callable, adjoint: Callable) -> Tensor:
-    if values.requires_grad and torch.is_grad_enabled():
-        return _Adjoint.apply(values, apply, adjoint)
-    return apply(values)  # a quarter faster

@@ -187,6 +187,18 @@ def test_points_change_places_with_their_values():
     )
 
 
+def test_a_point_far_off_asks_for_64_bits_and_changes_nothing():
+    points, values = cloud(200, 5)
+    far = 100 * torch.tensor([[1, -1, 1, -1, 1]]).double()
+    wide = torch.cat([points, far])
+    assert enclosing(points)[0].dtype == torch.int32
+    assert enclosing(wide)[0].dtype == torch.int64
+    both = Lattice(wide).filter(torch.cat([values, torch.ones(1, 3)]))
+    torch.testing.assert_close(
+        both[:-1], Lattice(points).filter(values), rtol=1e-12, atol=0
+    )
+
+
 def test_float32_is_near_float64():
     points, values = cloud(500, 5)
     single = Lattice(points.float()).filter(values.float())

@@ -10,7 +10,14 @@ CODE = Path(__file__).parents[1]
 PACKAGE = CODE / "atrous"
 # Imports go strictly downwards.
 LAYERS = (
-    {"arithmetic", "conventions", "photographs", "scores", "simplices"},
+    {
+        "arithmetic",
+        "conventions",
+        "photographs",
+        "scores",
+        "simplices",
+        "sparse",
+    },
     {
         "data",
         "edge_losses",
