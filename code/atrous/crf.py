@@ -15,7 +15,7 @@ definition in `dense_crf_exact`.
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -134,13 +134,13 @@ def _mean_fields(
     _check_numbers(iterations=iterations, **options)
     log_p = _log_probabilities(probabilities, logits)
     pixels = _pixels(image, log_p)  # (B, H, W, 1 or 3), 255 levels
-    fields = []
     pictures = log_p.reshape(-1, *log_p.shape[-3:])
-    for one, colours in zip(pictures, pixels, strict=True):
-        kernels = _kernels(kernel, colours, **options)
-        rows = one.flatten(1).T.contiguous()  # (N, C)
+    every = _kernels(kernel, pixels, **options)
+    fields = []
+    for one, kernels in zip(pictures, every, strict=True):
+        rows = one.movedim(0, -1).contiguous().flatten(0, 1)  # (N, C)
         field = mean_field(rows, kernels, iterations=iterations)
-        fields.append(field.T.reshape(one.shape))
+        fields.append(field.T.contiguous().view(one.shape))
     return torch.stack(fields).view(probabilities.shape)
 
 
@@ -169,34 +169,34 @@ def mean_field(log_p: Tensor, kernels: list, *, iterations: int) -> Tensor:
 
 def _kernels(
     kernel: Callable,
-    colours: Tensor,
+    pixels: Tensor,
     *,
     w1: float,
     sigma_alpha: float,
     sigma_beta: float,
     w2: float,
     sigma_gamma: float,
-) -> list:
-    """Kernels of a picture (H, W, channels), weighed and normalised."""
-    h, w = colours.shape[:2]
+) -> Iterator[list]:
+    """Kernels of each picture of (B, H, W, channels)."""
     rows, columns = (
-        torch.arange(side, dtype=colours.dtype, device=colours.device)
-        for side in (h, w)
+        torch.arange(side, dtype=pixels.dtype, device=pixels.device)
+        for side in pixels.shape[1:3]
     )
     grid = torch.meshgrid(columns, rows, indexing="xy")
     places = torch.stack(grid, -1).flatten(0, 1)  # (H W, 2)
-    colours = colours.flatten(0, 1) / sigma_beta
-    terms = (
-        (w2, places / sigma_gamma),
-        (w1, torch.cat([places / sigma_alpha, colours], 1)),
-    )
-    kernels = []
-    for weight, features in terms:
-        if weight:
-            plain = kernel(features)
-            norm = plain.filter(torch.ones_like(places[:, :1]))[:, 0]
-            kernels.append(plain.scaled((weight / norm).sqrt()))
-    return kernels
+    near = _normalised(kernel, places / sigma_gamma, w2)
+    for colours in pixels.flatten(1, 2) / sigma_beta:
+        features = torch.cat([places / sigma_alpha, colours], 1)
+        yield near + _normalised(kernel, features, w1)
+
+
+def _normalised(kernel: Callable, features: Tensor, weight: float) -> list:
+    """The kernel of features, weighed and normalised; none if it weighs 0."""
+    if not weight:
+        return []
+    plain = kernel(features)
+    norm = plain.filter(torch.ones_like(features[:, :1]))[:, 0]
+    return [plain.scaled((weight / norm).sqrt())]
 
 
 def _check_numbers(*, iterations: int, **options: float) -> None:
