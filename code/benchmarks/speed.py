@@ -31,12 +31,13 @@ def main() -> None:
     parser.add_argument("--print-only", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    stored = json.loads(STORED.read_text()) if STORED.exists() else {}
     for name in options.sections or SECTIONS:
         print(f"{name}: {SECTIONS[name].__doc__.splitlines()[0]}", flush=True)
         found = SECTIONS[name]()
-        stored[name] = {"machine": machine(), "found": found}
-        print(json.dumps(stored[name], indent=1), flush=True)
+        section = {"machine": machine(), "found": found}
+        print(json.dumps(section, indent=1), flush=True)
+        stored = json.loads(STORED.read_text()) if STORED.exists() else {}
+        stored[name] = section
         if not options.print_only:
             STORED.write_text(json.dumps(stored, indent=1) + "\n")
 
