@@ -71,7 +71,8 @@ def focus_changes(page):
 def test_axe_finds_nothing(visit, name, theme, width):
     page = visit(name, width=width, color_scheme=theme, mounted=True)
     assert page.locator("html").get_attribute("data-theme") == theme
-    found = Axe().run(page).response
+    # Left to itself it fetches what sheets import from beside the page.
+    found = Axe().run(page, options={"preload": False}).response
     assert len(found["passes"]) > 20
     faults = [
         {rule["id"]: [node["target"] for node in rule["nodes"]]}
