@@ -64,9 +64,7 @@ def focus_changes(page):
     return int((change > BRIGHTER).sum())
 
 
-@pytest.mark.parametrize(
-    ("theme", "width"), [("light", 1300), ("dark", 1300), ("light", 360)]
-)
+@pytest.mark.parametrize(("theme", "width"), [("light", 1300), ("dark", 360)])
 @pytest.mark.parametrize("name", PAGES)
 def test_axe_finds_nothing(visit, name, theme, width):
     page = visit(name, width=width, color_scheme=theme, mounted=True)
