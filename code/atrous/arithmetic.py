@@ -80,10 +80,10 @@ class Window:
         return effective_kernel(self.kernel, self.dilation)
 
 
-Stack = Sequence[Window]
+Windows = Sequence[Window]
 
 
-def output_size(size: int, stack: Window | Stack) -> int:
+def output_size(size: int, stack: Window | Windows) -> int:
     """Side of the output of a layer, or of a stack of layers.
 
     floor((n + 2p - K) / s) + 1, layer by layer.
@@ -124,7 +124,7 @@ class Field:
     start: float = 0.0
 
 
-def fields(stack: Window | Stack) -> tuple[Field, ...]:
+def fields(stack: Window | Windows) -> tuple[Field, ...]:
     """Receptive field, jump and start after each layer, bottom up.
 
     R_i = R_{i-1} + (K_i - 1) J_{i-1};  J_i = J_{i-1} s_i;
@@ -144,7 +144,7 @@ def fields(stack: Window | Stack) -> tuple[Field, ...]:
     return tuple(rows)
 
 
-def receptive_field(stack: Window | Stack) -> int:
+def receptive_field(stack: Window | Windows) -> int:
     """Input pixels along one axis that one output can depend on.
 
     Top down, from the last layer to the first:
@@ -156,7 +156,7 @@ def receptive_field(stack: Window | Stack) -> int:
     return size
 
 
-def usage(stack: Window | Stack) -> tuple[int, ...]:
+def usage(stack: Window | Windows) -> tuple[int, ...]:
     """In how many ways one output reaches each pixel of its field.
 
     Entry i counts the paths from pixel i to the output, along one axis; in
@@ -173,7 +173,7 @@ def usage(stack: Window | Stack) -> tuple[int, ...]:
     return tuple(paths[pixel] for pixel in range(max(paths) + 1))
 
 
-def coverage(stack: Window | Stack, *, axes: int = 2) -> float:
+def coverage(stack: Window | Windows, *, axes: int = 2) -> float:
     """Share of the receptive field that any weight touches, 0 < share <= 1.
 
     `axes=2` is the square field of a picture, `axes=1` a line of it.
@@ -256,5 +256,5 @@ def valid_weights(size: int, window: Window) -> dict[int, int]:
     return dict(sorted(square.items()))
 
 
-def _layers(stack: Window | Stack) -> tuple[Window, ...]:
+def _layers(stack: Window | Windows) -> tuple[Window, ...]:
     return (stack,) if isinstance(stack, Window) else tuple(stack)

@@ -6,23 +6,22 @@ from functools import partial
 
 from torch import nn
 
-from atrous import (
-    aspp,
-    c3,
-    deeplab,
+from atrous.backbones import drn, resnet, xception
+from atrous.edges import detectors
+from atrous.layers import aspp
+from atrous.segmentation import (
+    c3net,
+    deeplabv2,
     deeplabv3,
     deeplabv3plus,
     dilationnet,
-    drn,
-    duc,
-    edges,
+    drn_seg,
     espnet,
     fcn,
+    hdc_duc,
     liteseg,
     refinenet,
-    resnet,
     tkcn,
-    xception,
 )
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -31,17 +30,19 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
         for name, options in dilationnet.RELEASED.items()
     },
     **{
-        f"deeplabv2_vgg16_{name}": partial(deeplab.deeplabv2_vgg16, **options)
-        for name, options in deeplab.FIELDS_OF_VIEW.items()
+        f"deeplabv2_vgg16_{name}": partial(
+            deeplabv2.deeplabv2_vgg16, **options
+        )
+        for name, options in deeplabv2.FIELDS_OF_VIEW.items()
     },
     "deeplabv2_vgg16_aspp_s": partial(
-        deeplab.deeplabv2_vgg16, rates=aspp.ASPP_S
+        deeplabv2.deeplabv2_vgg16, rates=aspp.ASPP_S
     ),
     "deeplabv2_vgg16_aspp_l": partial(
-        deeplab.deeplabv2_vgg16, rates=aspp.ASPP_L
+        deeplabv2.deeplabv2_vgg16, rates=aspp.ASPP_L
     ),
-    "deeplabv2_resnet101": deeplab.deeplabv2_resnet,
-    "smoothed_deeplabv2_resnet101": deeplab.smoothed_deeplabv2_resnet,
+    "deeplabv2_resnet101": deeplabv2.deeplabv2_resnet,
+    "smoothed_deeplabv2_resnet101": deeplabv2.smoothed_deeplabv2_resnet,
     **{
         f"deeplabv3_resnet{depth}": partial(deeplabv3.deeplabv3, depth)
         for depth in resnet.UNITS
@@ -65,7 +66,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
         for depth in xception.BLOCKS
     },
     **{name: partial(drn.DRNClassifier, name) for name in drn.VARIANTS},
-    **{f"{name}_seg": partial(drn.DRNSeg, name) for name in drn.VARIANTS},
+    **{f"{name}_seg": partial(drn_seg.DRNSeg, name) for name in drn.VARIANTS},
     **{
         f"refinenet_{form}resnet{depth}": partial(
             refinenet.refinenet_resnet, depth, light=light
@@ -81,11 +82,11 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "liteseg_mobilenetv2": liteseg.liteseg_mobilenetv2,
     "espnet_c": espnet.ESPNetC,
     "espnet": espnet.ESPNet,
-    "c3net": c3.c3net,
+    "c3net": c3net.c3net,
     "tkcn_resnet101": tkcn.tkcn,
-    "hdc_duc_resnet101": duc.hdc_duc_resnet,
-    "hed": edges.HED,
-    "bdcn": edges.BDCN,
+    "hdc_duc_resnet101": hdc_duc.hdc_duc_resnet,
+    "hed": detectors.HED,
+    "bdcn": detectors.BDCN,
 }
 
 

@@ -7,13 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from atrous.arithmetic import Window, valid_weights
-from atrous.aspp import branch_layers
-from atrous.c3 import C3Block
-from atrous.deeplabv3plus import separable_layers
-from atrous.espnet import ESP, dilated3x3
-from atrous.operators import valid_taps
-from atrous.plans import Stack
-from atrous.smoothing import smooth_
+from atrous.gridding.smoothing import smooth_
+from atrous.layers.aspp import branch_layers
+from atrous.layers.spec import SpecStack
+from atrous.ops.dilated_conv import valid_taps
+from atrous.segmentation.c3net import C3Block
+from atrous.segmentation.deeplabv3plus import separable_layers
+from atrous.segmentation.espnet import ESP, dilated3x3
 from timing import medians
 
 MAPS, RATES = (33, 65), (1, 6, 12, 18, 24, 30, 36)
@@ -101,7 +101,9 @@ def separable() -> dict[str, float]:
         "dense": branch_layers(rate=6),
         "separable": separable_layers(Window(3, 1, 6, 6), 2048, 256),
     }
-    built = {name: Stack(plan, 2048).eval() for name, plan in plans.items()}
+    built = {
+        name: SpecStack(plan, 2048).eval() for name, plan in plans.items()
+    }
     return medians(
         {name: lambda m=module: m(x) for name, module in built.items()}
     )

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from skimage import data, transform
 
-from atrous.crf import dense_crf
+from atrous.crf.dense_crf import dense_crf
 
 try:
     from pydensecrf import densecrf

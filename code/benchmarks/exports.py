@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from atrous import zoo
-from atrous.weights import reference_fill_
+from atrous.experiments.parity import reference_fill_
 
 # Multiples of the strides, then others. In the larger one 3x3 filters keep
 # taps at rates at which they have lost them in the one that is traced.

@@ -17,9 +17,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from atrous import weights, zoo
-from atrous.photographs import photograph
-from atrous.surgery import dilate
+from atrous import zoo
+from atrous.convert import pretrained
+from atrous.convert.dilate import dilate
+from atrous.experiments.photographs import photograph
 from timing import has_bfloat16, medians
 
 PHOTOGRAPHS = ("chelsea", "coffee", "astronaut")
@@ -105,21 +106,21 @@ def deeplabv3() -> nn.Module:
 
 def hed() -> nn.Module:
     """HED, trained on BSDS500."""
-    return weights.hed_vgg16_(zoo.build("hed"))
+    return pretrained.hed_vgg16_(zoo.build("hed"))
 
 
 def efficientnet() -> nn.Module:
     """EfficientNet-Lite0, trained on ImageNet, dilated to output stride 8."""
-    return dilate(weights.efficientnet_lite0(), 8)
+    return dilate(pretrained.efficientnet_lite0(), 8)
 
 
 # Builder, what a photograph becomes, and what an output decides.
 NETWORKS = {
     "DeepLab v3": (deeplabv3, None, None),
-    "HED": (hed, weights.hed_input, lambda y: y[:, -1] > 0),
+    "HED": (hed, pretrained.hed_input, lambda y: y[:, -1] > 0),
     "EfficientNet-Lite0": (
         efficientnet,
-        weights.efficientnet_input,
+        pretrained.efficientnet_input,
         lambda y: y.argmax(1),
     ),
 }

@@ -1,7 +1,7 @@
 """The results page: all tables that the notebooks have stored.
 
-The tables are those that `atrous.tables.Table` has shown, read from the
-notebooks' outputs in the order of the table of contents.
+The tables are those that `atrous.experiments.tables.Table` has shown, read
+from the notebooks' outputs in the order of the table of contents.
 """
 
 from dataclasses import dataclass

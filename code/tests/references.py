@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from atrous import zoo
-from atrous.weights import deviation, reference_input
+from atrous.experiments.parity import deviation, reference_input
 
 FINGERPRINTS = Path(__file__).parent / "fingerprints"
 

@@ -6,7 +6,7 @@ from references import error
 from torch.export import Dim
 
 from atrous import zoo
-from atrous.weights import reference_fill_
+from atrous.experiments.parity import reference_fill_
 
 # Each as small as its options make it.
 STAGES = ((8, 1),) * 5

@@ -4,22 +4,16 @@ import re
 
 import pytest
 
-from atrous import hdc
-from atrous.arithmetic import (
-    Window,
-    fields,
-    output_size,
-    usage,
-    valid_weights,
-)
+from atrous.arithmetic import Window, fields, output_size, usage, valid_weights
+from atrous.gridding import hybrid_rates
 from built import SITE
 
 PAGE = SITE / "book" / "explorer.html"
 STACKS = [
-    (33, hdc.layers((1, 2, 9))),
-    (33, hdc.layers((2, 2, 2))),
+    (33, hybrid_rates.layers((1, 2, 9))),
+    (33, hybrid_rates.layers((2, 2, 2))),
     (40, (Window(7, 2, padding=3), Window(3, 2), Window(3, dilation=2))),
-    (90, (*hdc.layers((1, 1, 2, 4, 8, 16, 1)), Window(1))),
+    (90, (*hybrid_rates.layers((1, 1, 2, 4, 8, 16, 1)), Window(1))),
     (9, ()),
 ]
 
@@ -67,7 +61,7 @@ def test_numbers_are_pythons(visit, size, stack):
         )
     side = output_size(size, stack)
     assert fact(page, "Output") == f"{side} × {side}"
-    touched, every = hdc.reached(stack)
+    touched, every = hybrid_rates.reached(stack)
     assert fact(page, "Coverage").startswith(
         f"{touched} of {every} pixels on a line, "
         f"{touched**2:,} of {every**2:,} in the square"
@@ -78,10 +72,12 @@ def test_numbers_are_pythons(visit, size, stack):
         listed = ", ".join(map(str, holes[:12]))
         assert fact(page, "Holes").startswith(f"{len(holes)} on a line")
         assert listed in fact(page, "Holes")
-    assert ("no hole" in said(page, "truth")) == hdc.covers(stack)
+    assert ("no hole" in said(page, "truth")) == hybrid_rates.covers(stack)
     rates = [window.dilation for window in stack if window.kernel > 1]
     if stack and len({(w.kernel, w.stride) for w in stack[:-1]}) == 1:
-        verdict = "accepted" if hdc.published_rule(rates) else "rejected"
+        verdict = (
+            "accepted" if hybrid_rates.published_rule(rates) else "rejected"
+        )
         assert verdict in said(page, "rule")
     if stack:
         last = valid_weights(
@@ -92,8 +88,8 @@ def test_numbers_are_pythons(visit, size, stack):
 
 
 def test_each_pixel_has_its_number_of_paths(visit):
-    page = visit(address(7, hdc.layers((1, 2))))
-    line = usage(hdc.layers((1, 2)))
+    page = visit(address(7, hybrid_rates.layers((1, 2))))
+    line = usage(hybrid_rates.layers((1, 2)))
     shown = page.locator(".map .number").all_text_contents()
     products = [a * b for a in line for b in line]
     assert sorted(map(int, shown)) == sorted(n for n in products if n)
@@ -478,7 +474,7 @@ def test_in_deeplabv3_even_rates_keep_to_a_phase(visit):
     assert "they lie in 1 of 4 phases" in fact(one, "Chosen output")
     change(one, 1, "Rate", 1)
     assert fact(one, "Holes") != "none"
-    line = usage(hdc.layers((1, 4, 8)))
+    line = usage(hybrid_rates.layers((1, 4, 8)))
     assert {i % 2 for i, ways in enumerate(line) if ways} == {0, 1}
 
 
@@ -496,7 +492,9 @@ def test_in_deeplabv3_weights_are_counted(visit):
 def test_in_gridding_neighbours_share_nothing(visit):
     one, _ = small(visit, "gridding")
     line = {
-        i + 16 for i, ways in enumerate(usage(hdc.layers((2, 2, 2)))) if ways
+        i + 16
+        for i, ways in enumerate(usage(hybrid_rates.layers((2, 2, 2))))
+        if ways
     }
     assert not line & {i + 1 for i in line}
     read = one.locator(".map .full")

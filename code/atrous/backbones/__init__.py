@@ -1,0 +1,1 @@
+"""Classifiers made dense: what networks take their features from."""

@@ -1,0 +1,1 @@
+"""Networks and weights of others, made into what this book uses."""

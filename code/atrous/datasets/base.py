@@ -1,0 +1,140 @@
+"""Pairs of a picture and a label map, read from files on disk.
+
+For readers who have the data on disk; nothing is downloaded. An item is a
+picture, float32 (3, H, W) in 0..1, and its labels, int64 (H, W), `IGNORE`
+where there is none. Where pictures differ in size, batch them one by one, or
+pass a `transform`, from (picture, labels) to the same, that crops them.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+
+# The label of pixels that count for nothing, as in PASCAL VOC.
+IGNORE = 255
+
+
+def voc_colour_map(n: int = 256) -> np.ndarray:
+    """Colours of the first n labels of PASCAL VOC, uint8 (n, 3).
+
+    The bits of a label are dealt to red, green and blue in turn, lowest
+    first, and fill each channel from its highest bit down.
+
+    Raises:
+        ValueError: If `n` is not in 1..256.
+
+    Source:
+        VOClabelcolormap.m of the VOC2012 development kit.
+    """
+    if not 1 <= n <= 256:
+        raise ValueError(f"n={n}: must be in 1..256")
+    labels, colours = np.arange(n), np.zeros((n, 3), np.int64)
+    for bit in range(8):
+        colours[:, bit % 3] |= (labels >> bit & 1) << (7 - bit // 3)
+    return colours.astype(np.uint8)
+
+
+def colourise(labels, colours) -> np.ndarray:
+    """Paint labels (H, W), rows of `colours` (n, 3), as uint8 (H, W, 3).
+
+    `IGNORE` has the cream of VOC's borders, unless `colours` has a row 255.
+
+    Raises:
+        ValueError: If a label is neither a row of `colours` nor `IGNORE`.
+    """
+    labels = checked(np.asarray(labels), len(colours), IGNORE, "labels")
+    table = voc_colour_map()
+    table[: len(colours)] = colours
+    return table[labels]
+
+
+def labels_from_colours(
+    picture, colours, *, unknown: int | None = None, name="picture"
+) -> np.ndarray:
+    """Row of `colours` that each pixel of a picture has, int64 (H, W).
+
+    Args:
+        picture: uint8 (H, W, 3).
+        colours: (n, 3) in 0..255, all different.
+        unknown: Label of any other colour; None refuses it.
+        name: What the error calls the picture, such as its path.
+
+    Raises:
+        ValueError: If `unknown` is None and there is another colour.
+    """
+    picture = np.asarray(picture)
+    place = np.array([1 << 16, 1 << 8, 1])  # makes one integer of a colour
+    codes, labels = picture @ place, np.full(picture.shape[:2], -1)
+    for label, code in enumerate(np.asarray(colours) @ place):
+        labels[codes == code] = label
+    others = labels == -1
+    if unknown is not None:
+        labels[others] = unknown
+    elif others.any():
+        rgb = np.unique(picture[others], axis=0).tolist()
+        raise ValueError(f"{name}: {len(rgb)} unknown colours: {rgb[:3]}")
+    return labels
+
+
+class Pairs(Dataset):
+    """Pairs of files, (picture, label map), of a split that `source` lists.
+
+    Raises:
+        FileNotFoundError: If any is missing: how many, the first three.
+        ValueError: If there is no pair. From an item: if its sizes differ,
+            or a label or colour has no class.
+    """
+
+    def __init__(self, pairs, source, transform=None):
+        need(*(file for pair in pairs for file in pair))
+        if not pairs:
+            raise ValueError(f"{source}: the split is empty")
+        self.pairs, self.transform = pairs, transform
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int):
+        file, map_file = self.pairs[index]
+        pixels, labels = read_rgb(file), self._read(map_file)
+        sizes = pixels.shape[:2], labels.shape[-2:]
+        if sizes[0] != sizes[1]:
+            raise ValueError(f"{file}, {map_file}: sizes (H, W) {sizes}")
+        labels = self._check(labels, map_file)
+        picture = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+        item = picture.float() / 255, torch.from_numpy(labels)
+        return self.transform(*item) if self.transform else item
+
+    def _read(self, file: Path) -> np.ndarray:
+        with Image.open(file) as image:
+            if image.mode not in ("L", "P"):
+                raise ValueError(f"{file}: {image.mode} pixels, not indices")
+            return np.array(image, np.int64)
+
+    def _check(self, labels: np.ndarray, file: Path) -> np.ndarray:
+        return checked(labels, len(self.classes), self.void, file)
+
+
+def need(*files: Path) -> None:
+    """Raise FileNotFoundError if any is missing: how many, the first."""
+    missing = [str(file) for file in files if not file.exists()]
+    if missing:
+        raise FileNotFoundError(f"{len(missing)} missing: {missing[:3]}")
+
+
+def read_rgb(file: Path) -> np.ndarray:
+    """Pixels of a picture file, uint8 (H, W, 3)."""
+    with Image.open(file) as image:
+        return np.array(image.convert("RGB"))
+
+
+def checked(labels, classes: int, void: int, name) -> np.ndarray:
+    """Labels with `IGNORE` for void; ValueError if others have no class."""
+    known = (labels >= 0) & (labels < classes) | (labels == void)
+    if not known.all():
+        strange = np.unique(labels[~known]).tolist()
+        raise ValueError(f"{name}: {strange}, neither < {classes} nor {void}")
+    return np.where(labels == void, IGNORE, labels)

@@ -1,0 +1,1 @@
+"""Edge detectors, their losses and their benchmark."""

@@ -1,0 +1,1 @@
+"""Small tasks, training, judging and showing of results."""

@@ -1,0 +1,125 @@
+"""Score label maps: intersection over union, everywhere and near edges."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from atrous.datasets.base import IGNORE
+
+
+def confusion(prediction: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Pixels by true class (row) and predicted class (column), (C, C).
+
+    Pixels labelled 255 are left out.
+
+    Raises:
+        ValueError: If shapes differ or a class is out of range.
+    """
+    if prediction.shape != labels.shape:
+        raise ValueError(
+            f"prediction of shape {tuple(prediction.shape)}: the labels have "
+            f"{tuple(labels.shape)}"
+        )
+    kept = labels != IGNORE
+    truth, guess = labels[kept].long(), prediction[kept].long()
+    for name, values in (("labels", truth), ("prediction", guess)):
+        outside = values[(values < 0) | (values >= classes)]
+        if len(outside):
+            raise ValueError(
+                f"{name} hold class {outside[0].item()}: there are {classes}"
+            )
+    counts = torch.bincount(truth * classes + guess, minlength=classes**2)
+    return counts.view(classes, classes)
+
+
+def iou(counts: Tensor) -> Tensor:
+    """Intersection over union of each class, (C,); nan where it is absent.
+
+    A class is absent if it is neither in the labels nor in the prediction.
+    """
+    hits = counts.diag().double()
+    return hits / (counts.sum(0) + counts.sum(1) - counts.diag())
+
+
+def boundary_band(labels: Tensor, width: int) -> Tensor:
+    """Pixels within `width` of a label edge, bool (B, H, W).
+
+    A pixel lies on an edge if a pixel beside, above or below it has another
+    label; the band holds all pixels at most `width` - 1 away from one, in
+    rows and columns (a square neighbourhood). Edges towards 255 do not
+    count.
+
+    Raises:
+        ValueError: If `width` is below 1.
+    """
+    if width < 1:
+        raise ValueError(f"width={width}: must be at least 1")
+    edge = torch.zeros_like(labels, dtype=torch.bool)
+    for axis in (1, 2):
+        size = labels.shape[axis] - 1
+        first, second = (
+            labels.narrow(axis, 0, size),
+            labels.narrow(axis, 1, size),
+        )
+        differ = (first != second) & (first != IGNORE) & (second != IGNORE)
+        edge.narrow(axis, 0, size).logical_or_(differ)
+        edge.narrow(axis, 1, size).logical_or_(differ)
+    grown = F.max_pool2d(
+        edge[:, None].float(), 2 * width - 1, stride=1, padding=width - 1
+    )
+    return grown[:, 0].bool()
+
+
+@dataclass(frozen=True)
+class Scores:
+    """IoU of each class, and its means over all pixels and near edges."""
+
+    iou: tuple[float, ...]
+    mean_iou: float
+    boundary_iou: float
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    classes: int,
+    band: int = 3,
+) -> Scores:
+    """Score a network: IoU counted over all pictures together.
+
+    Args:
+        model: Put into evaluation mode.
+        batches: Pairs of pictures (B, 3, H, W) and labels (B, H, W).
+        classes: Classes C; labels of 255 are left out.
+        band: Width of the band that `boundary_iou` counts, in pixels.
+
+    Raises:
+        ValueError: If there is no batch.
+    """
+    model.eval()
+    everywhere = near_edges = None
+    for pictures, labels in batches:
+        logits = model(pictures)
+        if logits.shape[2:] != labels.shape[1:]:
+            logits = F.interpolate(logits, labels.shape[1:], mode="bilinear")
+        guess = logits.argmax(1)
+        near = labels.where(boundary_band(labels, band), IGNORE)
+        counts = confusion(guess, labels, classes)
+        edge_counts = confusion(guess, near, classes)
+        everywhere = counts if everywhere is None else everywhere + counts
+        near_edges = (
+            edge_counts if near_edges is None else (near_edges + edge_counts)
+        )
+    if everywhere is None:
+        raise ValueError("batches: there is none to evaluate")
+    per_class = iou(everywhere)
+    return Scores(
+        tuple(per_class.tolist()),
+        per_class.nanmean().item(),
+        iou(near_edges).nanmean().item(),
+    )

@@ -1,0 +1,1 @@
+"""How to see gridding, measure it and cure it."""

@@ -1,0 +1,1 @@
+"""Modules that networks are built of, and the specifications behind them."""

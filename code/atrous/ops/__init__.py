@@ -1,0 +1,1 @@
+"""The dilated convolution and the operations beside it, as functions."""

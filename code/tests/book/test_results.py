@@ -1,0 +1,141 @@
+"""The results page shows what the notebooks have stored, all of it."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+from bs4 import BeautifulSoup
+
+import results
+from atrous.experiments.tables import Table
+
+ROOT = Path(__file__).parents[2]
+CONF = f"""import sys
+sys.path.append({str(ROOT / "code" / "sphinxext")!r})
+extensions = ["myst_nb", "sphinx_external_toc", "results"]
+exclude_patterns = ["_build"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"
+nb_render_markdown_format = "gfm"
+"""
+NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
+
+
+def notebook(*cells):
+    made = nbformat.v4.new_notebook()
+    for cell in cells:
+        if isinstance(cell, str):
+            made.cells.append(nbformat.v4.new_markdown_cell(cell))
+            continue
+        table, metadata = cell
+        data = {"text/markdown": table._repr_markdown_()}
+        output = nbformat.v4.new_output("execute_result", data=data)
+        made.cells.append(
+            nbformat.v4.new_code_cell(outputs=[output], metadata=metadata)
+        )
+    return made
+
+
+def test_tables_stand_under_their_headings():
+    one, two = Table(["a"], [(1,)]), Table(["b"], [(0.5,)])
+    text = results.page(
+        "name",
+        notebook(
+            "# Title",
+            "## Part `x`\n\nwords",
+            (one, {}),
+            (two, {"nbval": {"atol": 0.25}}),
+            "## Part `x`",
+            (one, {}),
+        ),
+    )
+    assert text.splitlines() == [
+        "## Title",
+        "",
+        "### Part `x`",
+        "",
+        "[In the chapter](../chapters/name.ipynb#part-x)",
+        "",
+        "| a |",
+        "| --: |",
+        "| 1 |",
+        "",
+        "| b |",
+        "| --: |",
+        "| 0.5000 |",
+        "",
+        "Decimals may differ by 0.25.",
+        "",
+        "### Part `x`",
+        "",
+        "[In the chapter](../chapters/name.ipynb#part-x-1)",
+        "",
+        "| a |",
+        "| --: |",
+        "| 1 |",
+    ]
+
+
+def built(folder):
+    """The tables of a small book's page, and the targets of its links."""
+    # In a process of its own: the extensions look at all objects there are.
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", ".", "_build/html"]
+    subprocess.run(command, cwd=folder, check=True)
+    page = (folder / "_build/html/book/results.html").read_text(
+        encoding="utf-8"
+    )
+    soup = BeautifulSoup(page, "html.parser")
+    links = soup.select(f"a[href*='{results.FOLDER}/'][href*='#']")
+    return (
+        [table.get_text(" ", strip=True) for table in soup.select("table")],
+        {link["href"] for link in links},
+    )
+
+
+def test_the_page_follows_what_is_stored(tmp_path):
+    files = {
+        "conf.py": CONF,
+        "_toc.yml": "format: jb-book\nroot: book/index\nchapters:\n"
+        "- file: chapters/two\n- file: chapters/one\n- file: book/results\n",
+        "book/index.md": "# Book\n",
+        "book/results.md": "# Results\n\nTables.\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "chapters").mkdir()
+
+    def store(name, number):
+        made = notebook(
+            f"# {name}", "## Part", (Table(["a"], [(number,)]), {})
+        )
+        nbformat.write(made, tmp_path / f"chapters/{name}.ipynb")
+
+    store("one", 1)
+    store("two", 2)
+    links = {f"../chapters/{name}.html#part" for name in ("one", "two")}
+    assert built(tmp_path) == (["a 2", "a 1"], links)
+    store("one", 3)
+    assert built(tmp_path) == (["a 2", "a 3"], links)
+
+
+def test_no_stored_table_is_missing(site):
+    page = (site / "book/results.html").read_text(encoding="utf-8")
+    soup = BeautifulSoup(page, "html.parser")
+    shown = [table.get_text(" ") for table in soup.select("article table")]
+    stored = []
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            for output in cell.get("outputs", ()):
+                table = output.get("data", {}).get("text/markdown")
+                if table:
+                    stored.append(table)
+    assert len(shown) == len(stored) > 100
+    # Numbers as they are printed; words may carry markup.
+    numbers = re.compile(r"\d+\.\d+")
+    assert sorted(numbers.findall(" ".join(shown))) == sorted(
+        numbers.findall(" ".join(stored))
+    )

@@ -1,0 +1,88 @@
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+
+mpl.use("agg")
+import matplotlib.pyplot as plt
+
+from atrous.arithmetic import Field, Window
+from atrous.experiments import figures
+
+
+@pytest.fixture
+def ax():
+    with plt.rc_context():
+        figures.use_style()
+        fig, ax = plt.subplots()
+        yield ax
+        plt.close(fig)
+
+
+def test_sampling_grid_marks_the_taps_and_the_span(ax):
+    figures.sampling_grid(ax, Window(3, dilation=2), 9)
+    blue = mpl.colors.to_rgba(figures.BLUE)
+    *pixels, frame = ax.patches
+    taps = {p.get_xy() for p in pixels if p.get_facecolor() == blue}
+    assert len(pixels) == 81
+    assert taps == {(x, y) for x in (2, 4, 6) for y in (2, 4, 6)}
+    assert frame.get_bbox().bounds == (2, 2, 5, 5)
+    with pytest.raises(ValueError, match=r"side=4.*spans 5"):
+        figures.sampling_grid(ax, Window(3, dilation=2), 4)
+
+
+def test_usage_map_shows_paths_and_holes(ax):
+    figures.usage_map(ax, (Window(3, dilation=2),) * 2, 11)
+    image = ax.images[0]
+    values = image.get_array()
+    assert image.get_extent() == [1, 10, 10, 1]
+    line = np.array([1, 0, 2, 0, 3, 0, 2, 0, 1])
+    assert (values.filled(0) == np.outer(line, line)).all()
+    assert (values.mask == (np.outer(line, line) == 0)).all()
+    with pytest.raises(ValueError, match="side=8: the field is 9"):
+        figures.usage_map(ax, (Window(3, dilation=2),) * 2, 8)
+
+
+def test_scores_lie_where_their_fields_are_centred(ax):
+    pixels = torch.rand(3, 32, 48)
+    figures.scores_over(ax, pixels, torch.rand(2, 3), Field(30, 16, 7.5))
+    assert ax.images[1].get_extent() == [-0.5, 47.5, 31.5, -0.5]
+    assert ax.get_xlim() == (-0.5, 47.5)
+    assert ax.get_ylim() == (31.5, -0.5)
+
+
+def test_label_map_names_its_classes(ax):
+    figures.label_map(ax, torch.eye(4, dtype=int), "t", ("ground", "disk"))
+    labels = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert labels == ["ground", "disk"]
+    assert ax.images[0].get_clim() == (0, figures.LABELS.N - 1)
+
+
+def test_seed_curves_draw_each_run_and_their_mean(ax):
+    figures.seed_curves(ax, (0, 1), {"a": [[0, 1], [2, 5]]})
+    lines = [line.get_ydata().tolist() for line in ax.lines]
+    assert lines == [[0, 1], [2, 5], [1, 3]]
+
+
+def test_palette_is_told_apart_by_the_colour_blind():
+    """Simulated by Machado et al. 2009, severity 1; distance in linear RGB."""
+    deuteranopia = np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    )
+    protanopia = np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    )
+    colours = np.array([mpl.colors.to_rgb(c) for c in figures.PALETTE]) ** 2.2
+    for matrix in (np.eye(3), deuteranopia, protanopia):
+        seen = colours @ matrix.T
+        apart = np.linalg.norm(seen[:, None] - seen, axis=-1)
+        apart[np.eye(len(seen), dtype=bool)] = 9
+        assert apart.min() > 0.1
