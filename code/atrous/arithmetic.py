@@ -12,6 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
+def check_positive(**numbers: int) -> None:
+    """Refuse what must be at least 1 and is not.
+
+    Raises:
+        ValueError: If a number is below 1; names it and its value.
+    """
+    for name, value in numbers.items():
+        if value < 1:
+            raise ValueError(f"{name}={value}: must be at least 1")
+
+
 def effective_kernel(kernel: int, dilation: int = 1) -> int:
     """Side of the dense window that a dilated kernel spans.
 
@@ -94,8 +105,7 @@ def output_size(size: int, stack: Window | Windows) -> int:
     Source:
         Dumoulin & Visin, arXiv:1603.07285, relationship 15.
     """
-    if size < 1:
-        raise ValueError(f"size={size}: must be at least 1")
+    check_positive(size=size)
     for number, window in enumerate(_layers(stack), 1):
         padded = size + 2 * window.padding
         if padded < window.span:
@@ -181,8 +191,7 @@ def coverage(stack: Window | Windows, *, axes: int = 2) -> float:
     Raises:
         ValueError: If `axes` is below 1.
     """
-    if axes < 1:
-        raise ValueError(f"axes={axes}: must be at least 1")
+    check_positive(axes=axes)
     counts = usage(stack)
     return (sum(ways > 0 for ways in counts) / len(counts)) ** axes
 

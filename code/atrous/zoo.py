@@ -1,4 +1,8 @@
-"""Every network of the book by its name: `build("dilation8_voc")`."""
+"""Every network of the book by its name: `build("dilation8_voc")`.
+
+`SEGMENTERS` label every pixel, `EDGE_DETECTORS` find edges, and
+`CLASSIFIERS`, the DRNs as they were trained on ImageNet, name the picture.
+"""
 
 import difflib
 from collections.abc import Callable
@@ -7,7 +11,7 @@ from functools import partial
 from torch import nn
 
 from atrous.backbones import drn, resnet, xception
-from atrous.edges import detectors
+from atrous.edges.detectors import BDCN, HED, EdgeDetector
 from atrous.layers import aspp
 from atrous.segmentation import (
     c3net,
@@ -23,8 +27,9 @@ from atrous.segmentation import (
     refinenet,
     tkcn,
 )
+from atrous.segmentation.base import Segmenter
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
+SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
     **{
         name: partial(dilationnet.DilationNet, **options)
         for name, options in dilationnet.RELEASED.items()
@@ -65,8 +70,10 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
         )
         for depth in xception.BLOCKS
     },
-    **{name: partial(drn.DRNClassifier, name) for name in drn.VARIANTS},
-    **{f"{name}_seg": partial(drn_seg.DRNSeg, name) for name in drn.VARIANTS},
+    **{
+        f"{name}_seg": partial(drn_seg.DRNSeg, name)
+        for name in drn.ARCHITECTURES
+    },
     **{
         f"refinenet_{form}resnet{depth}": partial(
             refinenet.refinenet_resnet, depth, light=light
@@ -76,7 +83,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     },
     "refinenet_lw_mobilenetv2": refinenet.refinenet_mobilenetv2,
     **{
-        f"fcn{stride}s_vgg16": partial(fcn.FCN, output_stride=stride)
+        f"fcn{stride}s_vgg16": partial(fcn.FCN, prediction_stride=stride)
         for stride in fcn.SKIPS
     },
     "liteseg_mobilenetv2": liteseg.liteseg_mobilenetv2,
@@ -85,26 +92,40 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "c3net": c3net.c3net,
     "tkcn_resnet101": tkcn.tkcn,
     "hdc_duc_resnet101": hdc_duc.hdc_duc_resnet,
-    "hed": detectors.HED,
-    "bdcn": detectors.BDCN,
 }
+EDGE_DETECTORS: dict[str, Callable[..., EdgeDetector]] = {
+    "hed": HED,
+    "bdcn": BDCN,
+}
+CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
+    name: partial(drn.DRNClassifier, name) for name in drn.ARCHITECTURES
+}
+NETWORKS = {**SEGMENTERS, **EDGE_DETECTORS, **CLASSIFIERS}
 
 
 def build(name: str, **options) -> nn.Module:
     """Build a network with fresh weights.
 
+    A name of a DRN, "drn_c_26", is its classifier; "drn_c_26_seg" segments.
+
     Args:
         name: One of `names()`.
-        options: What the network's class takes, such as `num_classes`;
-            each has the published value as its default.
+        options: What the network's class or function takes, such as
+            `num_classes`; each has the published value as its default.
 
     Raises:
-        ValueError: If the name is unknown; the known ones are listed.
+        ValueError: If the name is unknown; the known ones are listed by what
+            they do.
+        TypeError: If the network does not take an option; names it.
     """
     if name not in NETWORKS:
         close = difflib.get_close_matches(name, NETWORKS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"name={name!r}: must be one of {names()}{hint}")
+        hint = f"; did you mean {close[0]!r}" if close else ""
+        raise ValueError(
+            f"name={name!r}: no network has it{hint}. Segmentation: "
+            f"{sorted(SEGMENTERS)}. Edges: {sorted(EDGE_DETECTORS)}. "
+            f"Classification: {sorted(CLASSIFIERS)}."
+        )
     return NETWORKS[name](**options)
 
 

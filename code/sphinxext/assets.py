@@ -89,7 +89,7 @@ def pruned(style: str, known: set[str]) -> str:
     def unknown(name):
         return name not in known and not name.startswith(starts)
 
-    def dead(prelude):
+    def is_unused(prelude):
         selectors = [False]
         for before, token in itertools.pairwise([None, *prelude]):
             if token == ",":
@@ -101,9 +101,9 @@ def pruned(style: str, known: set[str]) -> str:
     def useless(rule):
         if rule.type == "comment":
             return "licen" not in rule.value.lower()
-        return rule.type == "qualified-rule" and dead(rule.prelude)
+        return rule.type == "qualified-rule" and is_unused(rule.prelude)
 
-    def living(rules):
+    def used_rules(rules):
         for rule in rules:
             if rule.type == "error":
                 raise ExtensionError(
@@ -111,15 +111,15 @@ def pruned(style: str, known: set[str]) -> str:
                 )
             if rule.type == "at-rule" and rule.lower_at_keyword == "media":
                 inner = tinycss2.parse_rule_list(rule.content)
-                rule.content = [*living(inner)]
+                rule.content = [*used_rules(inner)]
             if not useless(rule):
                 yield rule
 
     rules = tinycss2.parse_stylesheet(style, skip_whitespace=True)
-    return tinycss2.serialize(living(rules))
+    return tinycss2.serialize(used_rules(rules))
 
 
-def moved(sheet: Path, target: Path) -> str:
+def inline_sheet(sheet: Path, target: Path) -> str:
     """Take a sheet away; return its rules as they read in `target`.
 
     What it imports comes along.
@@ -132,7 +132,9 @@ def moved(sheet: Path, target: Path) -> str:
         return f"url({Path(path).as_posix()})"
 
     style = URL.sub(relative, style)
-    return IMPORT.sub(lambda m: moved(sheet.parent / m[1], target), style)
+    return IMPORT.sub(
+        lambda m: inline_sheet(sheet.parent / m[1], target), style
+    )
 
 
 def bundle(static: Path, pages: list[str]) -> list[str]:
@@ -149,7 +151,7 @@ def bundle(static: Path, pages: list[str]) -> list[str]:
     ]
     scripts = (path.read_text("utf-8") for path in static.rglob("*.js"))
     rules = pruned(
-        "\n".join(moved(static / name, static) for name in shared),
+        "\n".join(inline_sheet(static / name, static) for name in shared),
         names(pages, scripts),
     )
     (static / BUNDLE).write_text(rules, encoding="utf-8")

@@ -34,7 +34,7 @@ UNUSED = (
     "scripts/fontawesome.js.LICENSE.txt",
     "webpack-macros.html",
 )
-MOST = 155  # characters that a search engine shows
+LONGEST_DESCRIPTION = 155  # characters that a search engine shows
 
 
 def describe(app: Sphinx, page, template, context, doctree) -> None:
@@ -44,8 +44,10 @@ def describe(app: Sphinx, page, template, context, doctree) -> None:
         if isinstance(paragraph.parent, nodes.section):
             text = " ".join(paragraph.astext().split())
             break
-    if len(text) > MOST:
-        text = text[:MOST].rsplit(" ", 1)[0].rstrip(",;:") + " ..."
+    if len(text) > LONGEST_DESCRIPTION:
+        text = (
+            text[:LONGEST_DESCRIPTION].rsplit(" ", 1)[0].rstrip(",;:") + " ..."
+        )
     text = html.escape(html.unescape(text))
     context["metatags"] = (
         context.get("metatags", "")

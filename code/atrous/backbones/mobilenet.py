@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from atrous.arithmetic import Window, stage_plan
+from atrous.arithmetic import Window, check_positive, stage_plan
 
 
 class Blocks(NamedTuple):
@@ -200,8 +200,7 @@ class MobileNetV2Classifier(MobileNetV2):
     """
 
     def __init__(self, *, num_classes: int = 1000, **options):
-        if num_classes < 1:
-            raise ValueError(f"num_classes={num_classes}: must be at least 1")
+        check_positive(num_classes=num_classes)
         super().__init__(**options)
         self.dropout = nn.Dropout(0.2)
         self.fc = nn.Linear(self.channels, num_classes)

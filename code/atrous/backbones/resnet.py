@@ -1,16 +1,21 @@
-"""Conventions of ResNets: what weights of each origin expect."""
+"""Residual networks held at an output stride, in both published forms.
+
+What differs between the forms is where the stride sits and which rate the
+first unit of a dilated stage takes. Either form, used with its own weights,
+gives on the coarse grid what its undilated network gives.
+"""
 
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from atrous.arithmetic import Window, stage_plan
+from atrous.arithmetic import Window, check_positive, stage_plan
 from atrous.layers.residual import Unit, basic, bottleneck, chain
 from atrous.layers.spec import LayerSpec, SpecStack
 
-# The three choices that a convention makes. Sources: torchvision's resnet;
+# The three choices that a variant makes. Sources: torchvision's resnet;
 # the Caffe-born ResNet-101 of DeepLab v2 as ported by kazuto1011.
-CONVENTIONS = {
+VARIANTS = {
     "torchvision": {
         "stride_on": "3x3",
         "ceil_mode": False,
@@ -25,19 +30,17 @@ CHOICES = {
 }
 
 
-def resolve(convention: str, **choices) -> dict:
-    """The three choices of a convention, those that are not None replaced.
+def resolve(variant: str, **choices) -> dict:
+    """The three choices of a variant, those that are not None replaced.
 
     Raises:
-        ValueError: If the convention or a choice is unknown.
+        ValueError: If the variant or a choice is unknown.
     """
-    if convention not in CONVENTIONS:
-        raise ValueError(
-            f"convention={convention!r}: must be one of {[*CONVENTIONS]}"
-        )
+    if variant not in VARIANTS:
+        raise ValueError(f"variant={variant!r}: must be one of {[*VARIANTS]}")
     given = {name: v for name, v in choices.items() if v is not None}
     check(**given)
-    return CONVENTIONS[convention] | given
+    return VARIANTS[variant] | given
 
 
 def check(**choices) -> None:
@@ -70,7 +73,7 @@ def resnet_plan(
     stride_on: str = "3x3",
     first_unit: str = "previous",
     block: int = 4,
-    rates: Mapping[int, Sequence[int]] | None = None,
+    unit_rates: Mapping[int, Sequence[int]] | None = None,
 ) -> tuple[tuple[Unit, ...], ...]:
     """Units of the stages of a ResNet at an output stride.
 
@@ -89,8 +92,8 @@ def resnet_plan(
         block: Number of the last stage, at least 4. From 5 on, each is a
             replica of stage 4 with stride 2, its shortcut sampled: it has
             the same weights at every output stride.
-        rates: Of the units of some stages, by the number of the stage: one
-            dilation a unit, in place of what all the above give it.
+        unit_rates: Of the units of some stages, by the number of the stage:
+            one dilation a unit, in place of what all the above give it.
 
     Raises:
         ValueError: If a number cannot be reached or a word is unknown.
@@ -134,14 +137,14 @@ def resnet_plan(
             units.append(unit)
         before = stage.dilation
         plan.append(tuple(units))
-    for number, given in (rates or {}).items():
+    for number, given in (unit_rates or {}).items():
         units = plan[number - 1] if 1 <= number <= len(plan) else ()
         if len(given) != len(units) or min(given, default=0) < 1:
             raise ValueError(
-                f"rates={rates}: stage {number} has {len(units)} units, and "
-                "each needs a rate of at least 1"
+                f"unit_rates={unit_rates}: stage {number} has {len(units)} "
+                "units, and each needs a rate of at least 1"
             )
-        plan[number - 1] = tuple(map(Unit.at_rate, units, given))
+        plan[number - 1] = tuple(map(Unit.at_dilation, units, given))
     return tuple(plan)
 
 
@@ -163,18 +166,18 @@ class ResNet(nn.Module):
         depth: As in `resnet_plan`.
         output_stride: As in `resnet_plan`.
         multi_grid: As in `resnet_plan`.
-        convention: "torchvision" or "caffe": what the weights come from. It
+        variant: "torchvision" or "caffe": what the weights come from. It
             sets the next three, each of which can be set on its own.
         stride_on: As in `resnet_plan`.
         ceil_mode: Whether the pooling of the stem rounds its size up.
         first_unit: As in `resnet_plan`.
         block: As in `resnet_plan`.
-        rates: As in `resnet_plan`.
+        unit_rates: As in `resnet_plan`.
         stem: Plan of what takes the place of the 7x7 convolution and the
             pooling; its stride must be 4. `ceil_mode` says nothing then.
 
     Raises:
-        ValueError: As `resnet_plan`, and if the convention is unknown.
+        ValueError: As `resnet_plan`, and if the variant is unknown.
 
     Source:
         He et al., arXiv:1512.03385, Table 1.
@@ -186,17 +189,17 @@ class ResNet(nn.Module):
         *,
         output_stride: int = 32,
         multi_grid: Sequence[int] | None = None,
-        convention: str = "torchvision",
+        variant: str = "torchvision",
         stride_on: str | None = None,
         ceil_mode: bool | None = None,
         first_unit: str | None = None,
         block: int = 4,
-        rates: Mapping[int, Sequence[int]] | None = None,
+        unit_rates: Mapping[int, Sequence[int]] | None = None,
         stem: Sequence[LayerSpec] | None = None,
     ):
         super().__init__()
         choices = resolve(
-            convention,
+            variant,
             stride_on=stride_on,
             ceil_mode=ceil_mode,
             first_unit=first_unit,
@@ -207,7 +210,7 @@ class ResNet(nn.Module):
             output_stride=output_stride,
             multi_grid=multi_grid,
             block=block,
-            rates=rates,
+            unit_rates=unit_rates,
             **choices,
         )
         self.output_stride = output_stride
@@ -260,8 +263,7 @@ class ResNetClassifier(ResNet):
     """
 
     def __init__(self, depth: int, *, num_classes: int = 1000, **options):
-        if num_classes < 1:
-            raise ValueError(f"num_classes={num_classes}: must be at least 1")
+        check_positive(num_classes=num_classes)
         super().__init__(depth, **options)
         self.fc = nn.Linear(self.channels, num_classes)
 

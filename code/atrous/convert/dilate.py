@@ -1,9 +1,9 @@
-"""Surgery on any convolutional network: its last strides become dilations.
+"""Any convolutional network at a smaller stride: strides become dilations.
 
 The network is traced by torch.fx. Every map on its way is followed with its
-stride and with the dilation that it owes for the strides left out; a table
+stride and with the dilation that is pending for the strides left out; a table
 of rules says what each kind of layer has to change. A kind without a rule
-is refused by name as soon as something is owed.
+is refused by name as soon as a dilation is pending.
 """
 
 from torch import Tensor, fx, nn
@@ -32,7 +32,7 @@ def dilate(model: nn.Module, output_stride: int) -> fx.GraphModule:
     coarse grid falls on padding exactly where it did before. That holds for
     padding by a constant, even or uneven, as numbers, "same" or "valid",
     and for poolings with `ceil_mode`. Padding by reflection, replication or
-    wrapping around is refused where something is owed: it would be exact
+    wrapping around is refused where a dilation is pending: it is exact
     only where the side of the map, less 1 in the first two cases, is a
     multiple of the dilation. In training mode batch normalisation takes its
     statistics over the denser grid, so outputs differ.
@@ -67,15 +67,15 @@ def dilate(model: nn.Module, output_stride: int) -> fx.GraphModule:
             f"output_stride={output_stride}: the strides of "
             f"{type(model).__name__} reach {reachable}"
         )
-    surgery = DilationRewriter(network, output_stride)
+    rewriter = DilationRewriter(network, output_stride)
     for layer in layers:
-        surgery.follow(layer)
-    for module, edit in surgery.edits.items():
+        rewriter.follow(layer)
+    for module, edit in rewriter.edits.items():
         vars(module).update(edit)
     dilated = _hollow(network, fx.GraphModule(nn.Module(), fx.Graph()))
     dilated.graph = layers[0].node.graph
     called = {n.target for n in dilated.graph.nodes if n.op == "call_module"}
-    for name in surgery.replaced - called:
+    for name in rewriter.replaced - called:
         dilated.delete_submodule(name)  # it would show what is not done
     return dilated
 

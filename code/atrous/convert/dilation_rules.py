@@ -18,8 +18,8 @@ class Grid(NamedTuple):
 
     Attributes:
         stride: Input pixels between its places; None after a layer without
-            a rule, which is allowed while nothing is owed.
-        dilation: The dilation owed: places to one of the old network's.
+            a rule, which is allowed while no dilation is pending.
+        dilation: The pending dilation: places to one of the old network's.
         size: A node, and how many rows and columns more than its output.
     """
 
@@ -64,18 +64,18 @@ class DilationRewriter:
             grid = Grid(1, 1, (node, 0, 0))
         elif inputs and node.op != "output":
             rule = RULES.get(layer.kind, DilationRewriter.unknown)
-            grid = rule(self, layer, self.meet(layer, inputs))
+            grid = rule(self, layer, self.join(layer, inputs))
         self.grids[node] = grid
 
-    def meet(self, layer: TracedOp, inputs: list[fx.Node]) -> Grid:
+    def join(self, layer: TracedOp, inputs: list[fx.Node]) -> Grid:
         """The common grid of the maps that a layer takes in."""
         grids = [self.grids[n] for n in inputs]
-        owed = sorted({g.dilation for g in grids})
+        pending = sorted({g.dilation for g in grids})
         strides = sorted({g.stride for g in grids} - {None})
-        if len(owed) > 1 or len(strides) > 1:
-            layer.refuse(f"joins strides {strides} and dilations {owed}")
+        if len(pending) > 1 or len(strides) > 1:
+            layer.refuse(f"joins strides {strides} and dilations {pending}")
         grid = next((g for g in grids if g.stride), grids[0])
-        if owed == [1] or len({g.size for g in grids}) == 1:
+        if pending == [1] or len({g.size for g in grids}) == 1:
             return grid
         # Equal sizes before may differ now, beyond the last coarse place.
         graph = layer.node.graph
@@ -88,8 +88,8 @@ class DilationRewriter:
         return grid._replace(size=(cropped, 0, 0))
 
     def slide(self, layer: TracedOp, grid: Grid) -> Grid:
-        """The grid after a window, whose stride is kept or else owed."""
-        stride, owed = layer.stride, grid.dilation
+        """The grid after a window, whose stride is kept or else pending."""
+        stride, pending = layer.stride, grid.dilation
         if stride > 1:
             if grid.stride is None:
                 layer.refuse(f"has a stride, after {grid.size[0].name!r}")
@@ -101,25 +101,25 @@ class DilationRewriter:
                     f"goes from stride {grid.stride} to {reached} at once, "
                     f"past output_stride={self.output_stride}"
                 )
-        grid = grid._replace(dilation=owed * stride)
+        grid = grid._replace(dilation=pending * stride)
         if layer.kernel is None:
             return grid._replace(size=(layer.node, 0, 0))
         left, right, top, bottom = layer.sides
         (below, beside), (height, width) = layer.excess, layer.spans
         return grid.grown(
-            owed * (top + bottom + below - height + 1),
-            owed * (left + right + beside - width + 1),
+            pending * (top + bottom + below - height + 1),
+            pending * (left + right + beside - width + 1),
         )
 
     def convolution(self, layer: TracedOp, grid: Grid) -> Grid:
-        """Dilation and padding are multiplied by what is owed."""
-        node, options, owed = layer.node, layer.options, grid.dilation
+        """Dilation and padding are multiplied by the pending dilation."""
+        node, options, pending = layer.node, layer.options, grid.dilation
         after = self.slide(layer, grid)
-        edit = {"stride": (1, 1)} if after.dilation > owed else {}
-        if owed > 1:
+        edit = {"stride": (1, 1)} if after.dilation > pending else {}
+        if pending > 1:
             self.check(layer)
-            edit["dilation"] = _times(owed, layer.dilation)
-            left, right, top, bottom = sides = _times(owed, layer.sides)
+            edit["dilation"] = _times(pending, layer.dilation)
+            left, right, top, bottom = sides = _times(pending, layer.sides)
             edit["padding"] = (top, left)
             if (left, top) != (right, bottom):
                 edit["padding"], x = (0, 0), options["input"]
@@ -147,8 +147,8 @@ class DilationRewriter:
             layer.refuse(f"pads by {mode!r}, exact at some sizes only")
 
     def pooling(self, layer: TracedOp, grid: Grid) -> Grid:
-        """The dilated form takes its place."""
-        owed, options = grid.dilation, layer.options
+        """A pooling is replaced by its dilated form."""
+        pending, options = grid.dilation, layer.options
         after = self.slide(layer, grid)
         if after.dilation == 1:
             return after
@@ -159,21 +159,21 @@ class DilationRewriter:
             layer,
             POOLINGS[layer.kind],
             layer.kernel,
-            dilation=_times(owed, layer.dilation),
-            padding=_times(owed, pair(options.get("padding", 0))),
-            excess=_times(owed, layer.excess),
+            dilation=_times(pending, layer.dilation),
+            padding=_times(pending, pair(options.get("padding", 0))),
+            excess=_times(pending, layer.excess),
             **{name: options[name] for name in counts if name in options},
         )
         return after
 
     def padding(self, layer: TracedOp, grid: Grid) -> Grid:
-        """Padding of height and width is multiplied by what is owed."""
-        options, owed = layer.options, grid.dilation
+        """Padding of height and width, multiplied by the pending dilation."""
+        options, pending = layer.options, grid.dilation
         mode, sides = options.get("mode", "constant"), options["pad"]
         if dynamic(sides):
             return self.unknown(layer, grid)
-        sides = (*_times(owed, tuple(sides[:4])), *sides[4:])
-        if owed > 1:
+        sides = (*_times(pending, tuple(sides[:4])), *sides[4:])
+        if pending > 1:
             if mode != "constant":
                 layer.refuse(f"pads by {mode!r}, exact at some sizes only")
             self.replace(layer, F.pad, sides, value=options.get("value"))
@@ -189,7 +189,7 @@ class DilationRewriter:
         node.args, node.kwargs = (layer.options["input"], *args), kwargs
 
     def pointwise(self, layer: TracedOp, grid: Grid) -> Grid:
-        """Nothing changes, unless a constant has the old grid's size."""
+        """A pointwise layer stays, unless a constant has the old size."""
         for node in layer.node.all_input_nodes:
             if node.op == "get_attr" and grid.dilation > 1:
                 shape = constant(node, self.network).shape
@@ -198,19 +198,19 @@ class DilationRewriter:
         return grid
 
     def normalisation(self, layer: TracedOp, grid: Grid) -> Grid:
-        """Nothing changes if the statistics are kept from training."""
+        """A normalisation stays if its statistics are those of training."""
         if layer.options.get("running_mean") is None:
             return self.unknown(layer, grid)
         return grid
 
-    def along(self, layer: TracedOp, grid: Grid) -> Grid:
-        """Nothing changes along the batch or the channels."""
+    def along_dim(self, layer: TracedOp, grid: Grid) -> Grid:
+        """A layer that acts along the batch or the channels stays."""
         if layer.options.get("dim") in (None, 0, 1, -3, -4):
             return grid
         return self.unknown(layer, grid)
 
-    def part(self, layer: TracedOp, grid: Grid) -> Grid:
-        """Nothing changes for a chunk, or for some of the channels."""
+    def index(self, layer: TracedOp, grid: Grid) -> Grid:
+        """Taking a chunk, or some of the channels, stays as it is."""
         whole, index = layer.node.args
         index = index if isinstance(index, tuple) else (index,)
         parts = getattr(whole.target, "__name__", whole.target)
@@ -219,8 +219,11 @@ class DilationRewriter:
             return grid
         return self.unknown(layer, grid)
 
-    def number(self, layer: TracedOp, grid: Grid) -> Grid | None:
-        """Not a map, and no other number than before, is what passes."""
+    def shape_query(self, layer: TracedOp, grid: Grid) -> Grid | None:
+        """A size query is allowed only if its value cannot change.
+
+        What it gives is no map, so it has no grid.
+        """
         wanted, users = layer.options.get("index", "shape"), layer.node.users
         same = grid.dilation == 1 or all(
             n.target is operator.getitem and n.args[1] in (0, 1) for n in users
@@ -232,7 +235,7 @@ class DilationRewriter:
         return self.unknown(layer, grid)
 
     def unknown(self, layer: TracedOp, grid: Grid) -> Grid:
-        """Allowed only while nothing is owed."""
+        """A layer without a rule is allowed only while none is pending."""
         if grid.dilation > 1:
             why = tracing.WHY.get(
                 layer.kind, "has no rule and might mix places"
@@ -244,15 +247,15 @@ class DilationRewriter:
 
 RULES = {
     **dict.fromkeys(tracing.POINTWISE, DilationRewriter.pointwise),
-    **dict.fromkeys(tracing.ALONG, DilationRewriter.along),
+    **dict.fromkeys(tracing.ALONG, DilationRewriter.along_dim),
     "conv2d": DilationRewriter.convolution,
     "max_pool2d": DilationRewriter.pooling,
     "avg_pool2d": DilationRewriter.pooling,
     "pad": DilationRewriter.padding,
     "batch_norm": DilationRewriter.normalisation,
-    "getitem": DilationRewriter.part,
-    "getattr": DilationRewriter.number,
-    "size": DilationRewriter.number,
+    "getitem": DilationRewriter.index,
+    "getattr": DilationRewriter.shape_query,
+    "size": DilationRewriter.shape_query,
 }
 
 

@@ -5,6 +5,11 @@ number of dimensions d, in time that grows as N d instead of N^2: values are
 spread to the corners of simplices that tile the space (splat), blurred along
 the d + 1 axes of their lattice, and gathered back (slice). All three are
 linear in the values, so the gradient is the same steps in reverse.
+
+The lattice A*_d lies in the hyperplane of R^(d+1) whose coordinates sum to
+zero. Its vertices have integer coordinates that all leave the same remainder
+k, 0 to d, on division by d + 1; each simplex has one corner of every k. Axis
+j steps by (1, ..., 1) - (d + 1) e_j, so that k grows by one, cyclically.
 """
 
 import copy

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from atrous.datasets.base import Pairs, need
+from atrous.datasets.pairs import Pairs, need
 
 
 class BSDS500(Pairs):

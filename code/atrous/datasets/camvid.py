@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atrous.datasets.base import Pairs, labels_from_colours, need, read_rgb
+from atrous.datasets.pairs import Pairs, labels_from_colours, need, read_rgb
 
 # Name and colour of all that CamVid's own label maps tell apart in a class.
 # Source: label_colors.txt of the database; order of the classes: issue 16 of

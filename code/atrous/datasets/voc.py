@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from atrous.datasets.base import Pairs, need
+from atrous.datasets.pairs import Pairs, need
 
 # A class's place is its label: background, then by alphabet. Source: VOC2012
 # development kit, VOCinit.m.

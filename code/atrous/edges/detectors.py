@@ -62,7 +62,26 @@ def bdcn_layers(
     )
 
 
-class HED(nn.Module):
+class EdgeDetector(nn.Module):
+    """A network that finds edges: (B, 3, H, W) to logits (B, K, H, W).
+
+    Each of the K maps is a prediction of its own, named in `outputs`; the
+    last is the fusion of the others, which is the network's answer.
+
+    Args:
+        outputs: Names of the K maps.
+    """
+
+    def __init__(self, outputs: Sequence[str]):
+        super().__init__()
+        self.outputs = tuple(outputs)
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """Probability of an edge at every pixel, (B, H, W): the fusion's."""
+        return self(x)[:, -1].sigmoid()
+
+
+class HED(EdgeDetector):
     """Holistically-nested edge detection, in logits.
 
     Maps (B, 3, H, W) to (B, S + 1, H, W): a side output for each of the S
@@ -81,13 +100,14 @@ class HED(nn.Module):
     """
 
     def __init__(self, *, stages: Sequence[tuple[int, int]] = STAGES):
-        super().__init__()
+        sides = [f"side{number}" for number in range(1, len(stages) + 1)]
+        super().__init__([*sides, "fusion"])
         self.backbone = he_normal_(SpecStack(hed_layers(stages), 3))
         self.ends = [f"conv{k}_{d}" for k, (_, d) in enumerate(stages, 1)]
         self.sides = nn.ModuleDict(
             {
-                f"side{number}": _constant(nn.Conv2d(width, 1, 1), 0.0)
-                for number, (width, _) in enumerate(stages, 1)
+                side: _constant(nn.Conv2d(width, 1, 1), 0.0)
+                for side, (width, _) in zip(sides, stages, strict=True)
             }
         )
         count = len(stages)
@@ -120,7 +140,7 @@ def cascade(scores: Sequence[Tensor]) -> list[Tensor]:
     return outputs
 
 
-class BDCN(nn.Module):
+class BDCN(EdgeDetector):
     """Bi-directional cascade network, in logits.
 
     Maps (B, 3, H, W) to (B, 2 S + 1, H, W), all but the last resized by
@@ -152,7 +172,14 @@ class BDCN(nn.Module):
         width: int = 32,
         reduced: int = 21,
     ):
-        super().__init__()
+        numbers = range(1, len(stages) + 1)
+        super().__init__(
+            [
+                *(f"shallow{number}" for number in numbers),
+                *(f"deep{number}" for number in numbers),
+                "fusion",
+            ]
+        )
         plan = bdcn_layers(stages)
         names = [layer.name for layer in plan]
         seen = dict(zip(names, fields(windows(plan)), strict=True))

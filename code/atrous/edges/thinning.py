@@ -6,7 +6,7 @@ from scipy import ndimage
 from skimage.morphology import thin
 from torch import Tensor
 
-from atrous.datasets.base import IGNORE
+from atrous.datasets.pairs import IGNORE
 
 
 def contours(labels: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from atrous.datasets.base import IGNORE
+from atrous.datasets.pairs import IGNORE
 
 
 def confusion(prediction: Tensor, labels: Tensor, classes: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, PolynomialLR, StepLR
 from tqdm import tqdm
 
-from atrous.datasets.base import IGNORE
+from atrous.datasets.pairs import IGNORE
 
 Batch = tuple[Tensor, Tensor]
 

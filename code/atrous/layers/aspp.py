@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from atrous.arithmetic import Window, same_padding
+from atrous.arithmetic import Window, check_positive, same_padding
 from atrous.layers.spec import LayerSpec, SpecStack
 
 # Source: Chen et al., arXiv:1606.00915, Figure 7 and section 4.1.2.
@@ -36,7 +36,9 @@ def fc_layers(
     Source:
         Chen et al., arXiv:1606.00915, Table 1 and Figure 7.
     """
-    _positive(num_classes=num_classes, rate=rate, kernel=kernel, width=width)
+    check_positive(
+        num_classes=num_classes, rate=rate, kernel=kernel, width=width
+    )
     padding = same_padding(kernel, rate)
     return (
         LayerSpec("fc6", Window(kernel, 1, rate, padding), width, dropout=0.5),
@@ -54,7 +56,7 @@ def score_layers(num_classes: int, *, rate: int) -> tuple[LayerSpec, ...]:
     Source:
         The ResNet-101 of DeepLab v2 as ported by kazuto1011.
     """
-    _positive(num_classes=num_classes, rate=rate)
+    check_positive(num_classes=num_classes, rate=rate)
     return (
         LayerSpec("score", Window(3, 1, rate, rate), num_classes, relu=False),
     )
@@ -117,7 +119,7 @@ def branch_layers(*, rate: int = 1, width: int = 256) -> tuple[LayerSpec, ...]:
     Source:
         Chen et al., arXiv:1706.05587, section 3.3.
     """
-    _positive(rate=rate, width=width)
+    check_positive(rate=rate, width=width)
     window = Window(1) if rate == 1 else Window(3, 1, rate, rate)
     return (LayerSpec("conv", window, width, norm=True),)
 
@@ -252,9 +254,3 @@ def _outside() -> int:
     ):
         frame, level = frame.f_back, level + 1
     return level
-
-
-def _positive(**numbers: int) -> None:
-    for name, value in numbers.items():
-        if value < 1:
-            raise ValueError(f"{name}={value}: must be at least 1")

@@ -3,10 +3,10 @@
 import torch
 from torch import Generator, Tensor, nn
 
-from atrous.arithmetic import Window, same_padding
+from atrous.arithmetic import Window, check_positive, same_padding
 from atrous.layers.spec import LayerSpec, SpecStack
 
-WIDTHS = ("basic", "large")
+FORMS = ("basic", "large")
 PADDINGS = ("same", "first", "none")
 INITS = ("identity", "random")
 
@@ -15,7 +15,7 @@ def context_layers(
     num_classes: int,
     *,
     levels: int = 8,
-    width: str = "basic",
+    form: str = "basic",
     padding: str = "same",
 ) -> tuple[LayerSpec, ...]:
     """Plan of a context module: 3x3 layers of growing dilation, then a 1x1.
@@ -27,7 +27,7 @@ def context_layers(
         num_classes: Score maps C that go in and come out.
         levels: Layers in all: 8 in the paper; 7 (KITTI), 8 (PASCAL VOC,
             CamVid) and 10 (Cityscapes) in the released networks.
-        width: "basic" keeps C channels; "large" widens to 2C, 2C, 4C, 8C,
+        form: "basic" keeps C channels; "large" widens to 2C, 2C, 4C, 8C,
             ... and returns to C in the last layer.
         padding: "same" pads each layer by its dilation; "first" pads the
             first layer by the sum of all dilations, which keeps the size as
@@ -44,12 +44,11 @@ def context_layers(
         Departs: the paper gives "large" for 8 levels; other depths continue
         its doubling.
     """
-    if num_classes < 1:
-        raise ValueError(f"num_classes={num_classes}: must be at least 1")
+    check_positive(num_classes=num_classes)
     if levels < 5:
         raise ValueError(f"levels={levels}: must be at least 5")
     for name, value, known in (
-        ("width", width, WIDTHS),
+        ("form", form, FORMS),
         ("padding", padding, PADDINGS),
     ):
         if value not in known:
@@ -57,7 +56,7 @@ def context_layers(
     doubling = [2**i for i in range(levels - 3)]  # 1, 2, 4, 8, ...
     dilations = [1, *doubling, 1]
     widths = [num_classes] * (levels - 1)
-    if width == "large":
+    if form == "large":
         widths = [2 * num_classes * m for m in [1, *doubling, doubling[-1]]]
     pads = {
         "same": [same_padding(3, dilation) for dilation in dilations],
@@ -84,7 +83,7 @@ class ContextModule(nn.Module):
     Args:
         num_classes: Score maps C.
         levels: As in `context_layers`.
-        width: As in `context_layers`.
+        form: As in `context_layers`.
         padding: As in `context_layers`.
         init: "identity" is the paper's (see `identity_init_`); "random" is
             Xavier's with zero biases, for comparison.
@@ -103,7 +102,7 @@ class ContextModule(nn.Module):
         num_classes: int,
         *,
         levels: int = 8,
-        width: str = "basic",
+        form: str = "basic",
         padding: str = "same",
         init: str = "identity",
         noise: float = 0.01,
@@ -113,9 +112,9 @@ class ContextModule(nn.Module):
         if init not in INITS:
             raise ValueError(f"init={init!r}: must be one of {INITS}")
         plan = context_layers(
-            num_classes, levels=levels, width=width, padding=padding
+            num_classes, levels=levels, form=form, padding=padding
         )
-        self.width, self.padding = width, padding
+        self.form, self.padding = form, padding
         self.layers = SpecStack(plan, num_classes)
         if init == "identity":
             identity_init_(self, noise=noise, generator=generator)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from atrous.arithmetic import Window
+from atrous.arithmetic import Window, check_positive
 from atrous.layers.spec import LayerSpec, separable_layers
 from atrous.ops.upsampling import resize
 
@@ -48,7 +48,7 @@ def fuse_layers(
     num_classes: int,
     *,
     width: int = 256,
-    depth: int = 2,
+    convolutions: int = 2,
     separable: bool = True,
     norm: bool = True,
 ) -> tuple[LayerSpec, ...]:
@@ -58,7 +58,7 @@ def fuse_layers(
         channels: Input channels.
         num_classes: Classes, at least 1.
         width: Output channels of the 3x3 convolutions.
-        depth: How many there are.
+        convolutions: How many there are.
         separable: Whether they are separable.
         norm: As in `atrous.layers.spec.separable_layers`.
 
@@ -68,11 +68,9 @@ def fuse_layers(
     Source:
         Chen et al., arXiv:1802.02611, section 4.1 and Table 2.
     """
-    for name, value in {"num_classes": num_classes, "width": width}.items():
-        if value < 1:
-            raise ValueError(f"{name}={value}: must be at least 1")
+    check_positive(num_classes=num_classes, width=width)
     layers, window = [], Window(3, padding=1)
-    for i in range(1, depth + 1):
+    for i in range(1, convolutions + 1):
         if separable:
             layers += separable_layers(
                 window, channels, width, norm=norm, prefix=f"fuse{i}_"

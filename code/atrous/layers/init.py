@@ -3,8 +3,6 @@
 import torch
 from torch import nn
 
-from atrous.segmentation.base import DeepLab
-
 
 def he_normal_(module: nn.Module) -> nn.Module:
     """Draw the weights of all convolutions from N(0, 2 / fan-out).
@@ -21,7 +19,7 @@ def he_normal_(module: nn.Module) -> nn.Module:
     return module
 
 
-def fresh_weights_(network: DeepLab, bn_momentum: float) -> DeepLab:
+def fresh_weights_(network: nn.Module, bn_momentum: float) -> nn.Module:
     """Initial weights, and the momentum of all batch normalisation.
 
     Convolutions start from He's normal by fan-out, layers called "score"

@@ -31,10 +31,10 @@ class Unit(NamedTuple):
         """Stride of the whole unit."""
         return max(window.stride for window in self.windows)
 
-    def at_rate(self, rate: int) -> "Unit":
+    def at_dilation(self, dilation: int) -> "Unit":
         """The unit with all its 3x3 convolutions at one dilation."""
         windows = (
-            _window(rate, w.stride) if w.kernel == 3 else w
+            _window(dilation, w.stride) if w.kernel == 3 else w
             for w in self.windows
         )
         return self._replace(windows=tuple(windows))
@@ -44,23 +44,24 @@ def _window(dilation: int, stride: int = 1) -> Window:
     return Window(3, stride, dilation, padding=dilation)
 
 
-def basic(width: int, stride: int, first: int, rate: int) -> Unit:
-    """Two 3x3 convolutions of dilations `first` and `rate`."""
-    return Unit((_window(first, stride), _window(rate)), (width, width))
+def basic(width: int, stride: int, first_dilation: int, dilation: int) -> Unit:
+    """Two 3x3 convolutions, each of its own dilation."""
+    windows = _window(first_dilation, stride), _window(dilation)
+    return Unit(windows, (width, width))
 
 
-def bottleneck(width: int, stride: int, rate: int, stride_on: str) -> Unit:
+def bottleneck(width: int, stride: int, dilation: int, stride_on: str) -> Unit:
     """1x1, 3x3 and 1x1 to four times the width."""
     reduce, spatial = (stride, 1) if stride_on == "1x1" else (1, stride)
     return Unit(
-        (Window(1, reduce), _window(rate, spatial), Window(1)),
+        (Window(1, reduce), _window(dilation, spatial), Window(1)),
         (width, width, EXPANSION * width),
     )
 
 
-def plain(width: int, stride: int, rate: int, kernel: int = 3) -> Unit:
+def plain(width: int, stride: int, dilation: int, kernel: int = 3) -> Unit:
     """One convolution without a shortcut; the kernel must be odd."""
-    window = Window(kernel, stride, rate, same_padding(kernel, rate))
+    window = Window(kernel, stride, dilation, same_padding(kernel, dilation))
     return Unit((window,), (width,), shortcut="none")
 
 

@@ -51,6 +51,18 @@ def transposed_bilinear(
     )
 
 
+def resize_cells(
+    x: Tensor, cell: float, size: Sequence[int], align_corners: bool = False
+) -> Tensor:
+    """Bilinear, each place to `cell` pixels: (B, C, H', W') to (B, C, *size).
+
+    For maps whose last row or column reaches past the picture: what is
+    beyond `size` is cut off. `resize` would squeeze it in.
+    """
+    whole = [round(side * cell) for side in x.shape[2:]]
+    return cut(resize(x, whole, align_corners), size)
+
+
 def cut(x: Tensor, size: Sequence[int]) -> Tensor:
     """Maps (B, C, H', W') cut at the bottom and right to (B, C, *size).
 

@@ -6,19 +6,70 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from atrous.arithmetic import check_positive
 from atrous.ops.upsampling import resize
 
 
-class DeepLab(nn.Module):
-    """A backbone and a head: pictures (B, 3, H, W) to logits (B, C, H, W).
+class Segmenter(nn.Module):
+    """A network that labels every pixel: (B, 3, H, W) to (B, C, H, W).
 
-    `scores(x)` gives the logits at the backbone's output stride,
-    `forward(x)` those upsampled bilinearly to the size of x.
+    `logits(x)` gives its scores at its output stride, and `forward(x)`
+    brings those to the size of x by `upsample`. Both take the same pictures,
+    of any size: margins, padding and cropping are the network's own
+    business. A subclass defines `logits`, and `upsample` where it is not
+    bilinear interpolation over the whole picture.
 
     Args:
-        backbone: Maps pictures to feature maps.
-        head: Maps feature maps to scores at the same place.
+        num_classes: Classes C, at least 1.
+        output_stride: Pixels per place of `logits`.
         align_corners: Whether the upsampling aligns corners.
+
+    Raises:
+        ValueError: If a number is below 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        output_stride: int,
+        align_corners: bool = False,
+    ):
+        super().__init__()
+        check_positive(num_classes=num_classes, output_stride=output_stride)
+        self.num_classes = num_classes
+        self.output_stride = output_stride
+        self.align_corners = align_corners
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Scores before any softmax at the output stride, (B, C, H', W')."""
+        raise NotImplementedError
+
+    def upsample(self, logits: Tensor, size: Sequence[int]) -> Tensor:
+        """Bring logits (B, C, H', W') to a picture's size, (B, C, *size)."""
+        return resize(logits, size, self.align_corners)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of every pixel, (B, C, H, W)."""
+        return self.upsample(self.logits(x), x.shape[2:])
+
+
+class EncoderDecoder(Segmenter):
+    """A backbone and a head: (B, 3, H, W) to logits (B, C, H, W).
+
+    Args:
+        backbone: Maps pictures to a feature map. With `levels` it gives its
+            maps by name: `features(x)`.
+        head: Maps the feature map, or the maps named in `levels` in their
+            order, to logits at the same places as the last of them.
+        num_classes: Classes C.
+        output_stride: Pixels per place of the head's logits.
+        levels: Names of the maps that the head takes; None for the one map
+            that the backbone returns.
+        align_corners: Whether the upsampling aligns corners.
+
+    Raises:
+        ValueError: As `Segmenter`; from a call, as `check_pictures`.
     """
 
     def __init__(
@@ -26,65 +77,42 @@ class DeepLab(nn.Module):
         backbone: nn.Module,
         head: nn.Module,
         *,
+        num_classes: int,
+        output_stride: int,
+        levels: Sequence[str] | None = None,
         align_corners: bool = False,
     ):
-        super().__init__()
-        self.align_corners = align_corners
-        self.backbone = backbone
-        self.head = head
+        super().__init__(
+            num_classes=num_classes,
+            output_stride=output_stride,
+            align_corners=align_corners,
+        )
+        self.backbone, self.head = backbone, head
+        self.levels = None if levels is None else tuple(levels)
 
-    def scores(self, x: Tensor) -> Tensor:
-        """Logits at the output stride, (B, C, H', W')."""
-        return self.head(self.backbone(x))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, C, H, W) of a picture (B, 3, H, W)."""
-        return resize(self.scores(x), x.shape[2:], self.align_corners)
-
-
-class EncoderDecoder(DeepLab):
-    """A backbone and a decoder: (B, 3, H, W) to logits (B, C, H, W).
-
-    `scores(x)` gives the logits at the stride of the finest map that the
-    decoder takes, `forward(x)` those upsampled bilinearly to the size of x.
-
-    Args:
-        backbone: Gives its maps by name: `features(x)`.
-        decoder: Maps those named in `levels`, in their order, to scores.
-        levels: Their names.
-        align_corners: Whether the upsampling aligns corners.
-    """
-
-    def __init__(
-        self,
-        backbone: nn.Module,
-        decoder: nn.Module,
-        *,
-        levels: Sequence[str],
-        align_corners: bool = False,
-    ):
-        super().__init__(backbone, decoder, align_corners=align_corners)
-        self.levels = tuple(levels)
-
-    def scores(self, x: Tensor) -> Tensor:
-        """Logits at the stride of the finest level, (B, C, H', W')."""
+    def logits(self, x: Tensor) -> Tensor:
+        """What the head makes of the backbone's maps, (B, C, H', W')."""
+        check_pictures(x)
+        if self.levels is None:
+            return self.head(self.backbone(x))
         maps = self.backbone.features(x)
         return self.head(*[maps[name] for name in self.levels])
 
 
-class MultiScale(nn.Module):
-    """Several sizes of the input through one network, fused by maximum.
+class MultiScale(Segmenter):
+    """Several sizes of the picture through one network, fused by maximum.
 
-    Each scale's scores are upsampled to those of the largest scale; the
-    output is their maximum, place by place and class by class, in training
-    too. Pictures (B, 3, H, W) give logits (B, C, H, W).
+    Each scale's logits are interpolated to the places of the largest scale;
+    the result is their maximum, place by place and class by class, in
+    training too.
 
     Args:
-        network: Any network with `scores(x)`; its weights are shared.
-        scales: Factors of the input's size, each positive.
+        network: Any `Segmenter`; its weights are shared among the scales.
+        scales: Factors of the picture's size, each positive.
 
     Raises:
-        ValueError: If there is no scale or one is not positive.
+        ValueError: If `network` is no `Segmenter`, there is no scale or one
+            is not positive.
 
     Source:
         Chen et al., arXiv:1606.00915, section 4.1.2: scales 0.5, 0.75, 1.
@@ -93,33 +121,62 @@ class MultiScale(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Module, *, scales: Sequence[float] = (0.5, 0.75, 1.0)
+        self,
+        network: Segmenter,
+        *,
+        scales: Sequence[float] = (0.5, 0.75, 1.0),
     ):
-        super().__init__()
+        if not isinstance(network, Segmenter):
+            raise ValueError(
+                f"network={type(network).__name__}: must be a Segmenter, with "
+                "logits(x) and upsample(logits, size)"
+            )
         if not scales or min(scales) <= 0:
             raise ValueError(f"scales={scales}: each must be positive")
+        super().__init__(
+            num_classes=network.num_classes,
+            output_stride=network.output_stride,
+            align_corners=network.align_corners,
+        )
         self.network = network
-        self.scales = tuple(scales)
+        self.scales = tuple(sorted(scales, reverse=True))
 
-    def scores(self, x: Tensor) -> Tensor:
-        """The largest scale's grid, (B, C, H', W'): maximum over scales."""
-        maps = [
-            self.network.scores(
-                x
-                if scale == 1
-                else F.interpolate(
-                    x,
-                    scale_factor=scale,
-                    mode="bilinear",
-                    align_corners=False,
-                )
-            )
-            for scale in sorted(self.scales, reverse=True)
-        ]
+    def logits(self, x: Tensor) -> Tensor:
+        """Maximum over scales, at the places of the largest, (B, C, H', W').
+
+        Their output stride is the network's over the largest scale.
+        """
+        maps = [self.network.logits(_scaled(x, s)) for s in self.scales]
         size = maps[0].shape[2:]
-        maps = [maps[0], *(resize(smaller, size) for smaller in maps[1:])]
+        align = self.network.align_corners
+        maps = [maps[0], *(resize(y, size, align) for y in maps[1:])]
         return torch.stack(maps).amax(0)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, (B, C, H, W)."""
-        return resize(self.scores(x), x.shape[2:])
+    def upsample(self, logits: Tensor, size: Sequence[int]) -> Tensor:
+        """Bring logits to a picture's size as the network brings its own."""
+        if self.scales[0] == 1:
+            return self.network.upsample(logits, size)
+        largest = [int(side * self.scales[0]) for side in size]
+        full = self.network.upsample(logits, largest)
+        return resize(full, size, self.network.align_corners)
+
+
+def check_pictures(x: Tensor) -> None:
+    """Refuse what is no batch of pictures, (B, C, H, W) of decimals.
+
+    Raises:
+        ValueError: If x has other dimensions or another type.
+    """
+    # torch.fx traces with something else than a tensor.
+    if isinstance(x, Tensor) and (x.ndim != 4 or not x.is_floating_point()):
+        raise ValueError(
+            f"x of shape {tuple(x.shape)} and {x.dtype}: must be a batch of "
+            "pictures, (B, 3, H, W), of a floating-point type; x[None] makes "
+            "a batch of one picture, and x / 255 decimals of bytes"
+        )
+
+
+def _scaled(x: Tensor, scale: float) -> Tensor:
+    if scale == 1:
+        return x
+    return F.interpolate(x, scale_factor=scale, mode="bilinear")

@@ -1,4 +1,4 @@
-"""The networks of DeepLab v2, and multi-scale input for any network."""
+"""The networks of DeepLab v2, on VGG-16 and on ResNets."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from atrous.backbones.vgg import vgg16_layers
 from atrous.gridding.smoothing import smooth_
 from atrous.layers.aspp import ASPP_L, SummedASPP, fc_layers, score_layers
 from atrous.layers.spec import LayerSpec, SpecStack
-from atrous.segmentation.base import DeepLab
+from atrous.segmentation.base import EncoderDecoder
 
 # The rows of the field-of-view table: kernel, rate and width of fc6.
 # Source: Chen et al., arXiv:1606.00915, Table 1; width 1024: section 4.1.1.
@@ -18,6 +18,8 @@ FIELDS_OF_VIEW = {
     "4x4_r8": {"kernel": 4, "rates": (8,), "width": 4096},
     "largefov": {"kernel": 3, "rates": (12,), "width": 1024},
 }
+
+OUTPUT_STRIDE = 8  # of the VGG-16 below
 
 
 def vgg16_os8_layers() -> tuple[LayerSpec, ...]:
@@ -45,7 +47,8 @@ def deeplabv2_vgg16(
     rates: Sequence[int] = ASPP_L,
     kernel: int = 3,
     width: int = 1024,
-) -> DeepLab:
+    align_corners: bool = False,
+) -> EncoderDecoder:
     """DeepLab v2 on VGG-16, one branch of fc6, fc7 and fc8 a rate.
 
     Args:
@@ -53,6 +56,7 @@ def deeplabv2_vgg16(
         rates: Rates of fc6; a single one gives a row of Table 1.
         kernel: Kernel of fc6.
         width: Channels of fc6 and fc7.
+        align_corners: Whether the upsampling aligns corners.
 
     Raises:
         ValueError: If a number is below 1 or there is no rate.
@@ -65,17 +69,24 @@ def deeplabv2_vgg16(
         fc_layers(num_classes, rate=rate, kernel=kernel, width=width)
         for rate in rates
     ]
-    return DeepLab(backbone, SummedASPP(branches, 512))
+    return EncoderDecoder(
+        backbone,
+        SummedASPP(branches, 512),
+        num_classes=num_classes,
+        output_stride=OUTPUT_STRIDE,
+        align_corners=align_corners,
+    )
 
 
 def deeplabv2_resnet(
-    *,
     depth: int = 101,
+    *,
     num_classes: int = 21,
     rates: Sequence[int] = ASPP_L,
     output_stride: int = 8,
-    convention: str = "caffe",
-) -> DeepLab:
+    variant: str = "caffe",
+    align_corners: bool = False,
+) -> EncoderDecoder:
     """DeepLab v2 on a ResNet, one 3x3 convolution to the scores a rate.
 
     Args:
@@ -83,7 +94,8 @@ def deeplabv2_resnet(
         num_classes: Classes C, at least 1.
         rates: Rates of the branches.
         output_stride: 4, 8, 16 or 32; rates are in cells of that stride.
-        convention: As in `atrous.backbones.resnet.ResNet`.
+        variant: Of the backbone, as in `atrous.backbones.resnet.ResNet`.
+        align_corners: Whether the upsampling aligns corners.
 
     Raises:
         ValueError: If a value is out of range; see `ResNet`.
@@ -91,14 +103,20 @@ def deeplabv2_resnet(
     Source:
         Chen et al., arXiv:1606.00915, section 4.1.2; kazuto1011's port.
     """
-    backbone = ResNet(
-        depth, output_stride=output_stride, convention=convention
-    )
+    backbone = ResNet(depth, output_stride=output_stride, variant=variant)
     branches = [score_layers(num_classes, rate=rate) for rate in rates]
-    return DeepLab(backbone, SummedASPP(branches, backbone.channels))
+    return EncoderDecoder(
+        backbone,
+        SummedASPP(branches, backbone.channels),
+        num_classes=num_classes,
+        output_stride=output_stride,
+        align_corners=align_corners,
+    )
 
 
-def smoothed_deeplabv2_resnet(*, smoothing: str = "gi", **options) -> DeepLab:
+def smoothed_deeplabv2_resnet(
+    *, smoothing: str = "gi", **options
+) -> EncoderDecoder:
     """DeepLab v2 on a ResNet whose dilated convolutions are smoothed.
 
     Those of the backbone, not those of ASPP.

@@ -5,32 +5,32 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from atrous.arithmetic import Window
+from atrous.arithmetic import Window, check_positive
 from atrous.backbones.resnet import UNITS, ResNet
 from atrous.layers.aspp import ASPP, aspp_rates, branch_layers
 from atrous.layers.init import fresh_weights_
 from atrous.layers.spec import LayerSpec, SpecStack
-from atrous.segmentation.base import DeepLab
+from atrous.segmentation.base import EncoderDecoder
 
-# What a head brings with it: whether a 3x3 convolution follows ASPP, the
+# What a variant brings with it: whether a 3x3 convolution follows ASPP, the
 # dropout at the end of ASPP, the momentum of batch normalisation, Multi-Grid
-# and the convention of the backbone. The paper's decay of 0.9997 is what
+# and the variant of the backbone. The paper's decay of 0.9997 is what
 # torch calls a momentum of 0.0003. Sources: Chen et al., arXiv:1706.05587,
 # sections 3.3 and 4.1 and Table 5; torchvision's deeplabv3.py.
-HEADS = {
+VARIANTS = {
     "paper": {
         "extra": False,
         "dropout": 0.0,
         "bn_momentum": 0.0003,
         "multi_grid": (1, 2, 4),
-        "convention": "caffe",
+        "backbone_variant": "caffe",
     },
     "torchvision": {
         "extra": True,
         "dropout": 0.5,
         "bn_momentum": 0.1,
         "multi_grid": (1, 1, 1),
-        "convention": "torchvision",
+        "backbone_variant": "torchvision",
     },
 }
 # The best of Table 3 with block7.
@@ -48,8 +48,7 @@ def head_layers(
     Source:
         Chen et al., arXiv:1706.05587, section 3.3; the 3x3: torchvision.
     """
-    if num_classes < 1:
-        raise ValueError(f"num_classes={num_classes}: must be at least 1")
+    check_positive(num_classes=num_classes)
     score = LayerSpec("score", Window(1), num_classes, relu=False)
     if not extra:
         return (score,)
@@ -63,20 +62,21 @@ def deeplabv3(
     output_stride: int = 16,
     multi_grid: Sequence[int] | None = None,
     rates: Sequence[int] | None = None,
-    head: str = "paper",
-    convention: str | None = None,
+    variant: str = "paper",
+    backbone_variant: str | None = None,
+    first_unit: str | None = None,
     image_pooling: bool = True,
     width: int = 256,
     dropout: float | None = None,
     bn_momentum: float | None = None,
     align_corners: bool = False,
-    **backbone,
-) -> DeepLab:
+) -> EncoderDecoder:
     """DeepLab v3 with ASPP: (B, 3, H, W) to logits (B, C, H, W).
 
-    `head` says whose network it is and so sets what is None of
-    `multi_grid`, `convention`, `dropout` and `bn_momentum`; see `HEADS`.
-    torchvision's own has head="torchvision" and output_stride=8.
+    `variant` says whose network it is and so sets what is None of
+    `multi_grid`, `backbone_variant`, `dropout` and `bn_momentum`; see
+    `VARIANTS`. torchvision's own has variant="torchvision" and
+    output_stride=8.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
@@ -88,19 +88,19 @@ def deeplabv3(
         rates: Rates of the 3x3 branches, any number; if None, those of
             `atrous.layers.aspp.aspp_rates`. A rate of 1 is a 1x1, as the
             branch is that always comes first.
-        head: "paper" or "torchvision".
-        convention: As in `atrous.backbones.resnet.ResNet`. With
+        variant: "paper" or "torchvision".
+        backbone_variant: `variant` of `atrous.backbones.resnet.ResNet`. With
             "torchvision" the first unit of block4 keeps the rate of block3,
             which is exact for those weights: 1, 4, 8 and not 2, 4, 8 at
             output stride 16.
             "caffe" rounds the stem's pooling up: sides of 16 n + 1 are best.
+        first_unit: As in `atrous.backbones.resnet.resnet_plan`; if None, as
+            the variant of the backbone has it.
         image_pooling: Whether the whole picture is one of the branches.
         width: Channels of each branch.
         dropout: Probability of the dropout at the end of ASPP.
         bn_momentum: Share of the new batch in the running statistics.
         align_corners: Whether the upsampling aligns corners.
-        backbone: What else `atrous.backbones.resnet.ResNet` takes,
-            `first_unit` say.
 
     Raises:
         ValueError: If a value is out of range or a word unknown.
@@ -112,8 +112,8 @@ def deeplabv3(
         weights trained on ImageNet come with it.
     """
     chosen = _choose(
-        head,
-        convention=convention,
+        variant,
+        backbone_variant=backbone_variant,
         multi_grid=multi_grid,
         dropout=dropout,
         bn_momentum=bn_momentum,
@@ -124,8 +124,8 @@ def deeplabv3(
         depth,
         output_stride=output_stride,
         multi_grid=multi_grid,
-        convention=chosen["convention"],
-        **backbone,
+        variant=chosen["backbone_variant"],
+        first_unit=first_unit,
     )
     if rates is None:
         rates = aspp_rates(output_stride)
@@ -137,8 +137,12 @@ def deeplabv3(
     )
     plan = head_layers(num_classes, width=width, extra=chosen["extra"])
     modules = OrderedDict(aspp=aspp, classifier=SpecStack(plan, width))
-    network = DeepLab(
-        features, nn.Sequential(modules), align_corners=align_corners
+    network = EncoderDecoder(
+        features,
+        nn.Sequential(modules),
+        num_classes=num_classes,
+        output_stride=output_stride,
+        align_corners=align_corners,
     )
     return fresh_weights_(network, chosen["bn_momentum"])
 
@@ -150,11 +154,11 @@ def deeplabv3_cascade(
     block: int = 7,
     output_stride: int = 16,
     multi_grid: Sequence[int] | None = None,
-    convention: str = "caffe",
-    bn_momentum: float = HEADS["paper"]["bn_momentum"],
+    backbone_variant: str = "caffe",
+    first_unit: str | None = None,
+    bn_momentum: float = VARIANTS["paper"]["bn_momentum"],
     align_corners: bool = False,
-    **backbone,
-) -> DeepLab:
+) -> EncoderDecoder:
     """DeepLab v3 in cascade: (B, 3, H, W) to logits (B, C, H, W).
 
     Blocks 5, 6 and 7 are replicas of block4. Each would halve the map; from
@@ -168,10 +172,10 @@ def deeplabv3_cascade(
         output_stride: 4, 8, 16, ... up to 32 x 2^(block - 4): 256 of block7.
         multi_grid: As in `deeplabv3`, for each block from block4 on; 1, 2, 1
             by default.
-        convention: As in `deeplabv3`.
+        backbone_variant: As in `deeplabv3`.
+        first_unit: As in `deeplabv3`.
         bn_momentum: As in `deeplabv3`.
         align_corners: As in `deeplabv3`.
-        backbone: As in `deeplabv3`.
 
     Raises:
         ValueError: If a value is out of range or a word unknown.
@@ -186,21 +190,27 @@ def deeplabv3_cascade(
         depth,
         output_stride=output_stride,
         multi_grid=multi_grid,
-        convention=convention,
+        variant=backbone_variant,
+        first_unit=first_unit,
         block=block,
-        **backbone,
     )
     head = SpecStack(head_layers(num_classes), features.channels)
-    network = DeepLab(features, head, align_corners=align_corners)
+    network = EncoderDecoder(
+        features,
+        head,
+        num_classes=num_classes,
+        output_stride=output_stride,
+        align_corners=align_corners,
+    )
     return fresh_weights_(network, bn_momentum)
 
 
-def _choose(head: str, **choices) -> dict:
-    """What a head brings with it, the choices that are not None replaced."""
-    if head not in HEADS:
-        raise ValueError(f"head={head!r}: must be one of {[*HEADS]}")
+def _choose(variant: str, **choices) -> dict:
+    """What a variant brings, the choices that are not None replaced."""
+    if variant not in VARIANTS:
+        raise ValueError(f"variant={variant!r}: must be one of {[*VARIANTS]}")
     given = {name: v for name, v in choices.items() if v is not None}
-    return HEADS[head] | given
+    return VARIANTS[variant] | given
 
 
 def _default(grid: Sequence[int], depth: int) -> Sequence[int] | None:

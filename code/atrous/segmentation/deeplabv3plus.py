@@ -12,25 +12,23 @@ from atrous.layers.aspp import ASPP, aspp_rates, branch_layers
 from atrous.layers.decoder import LowLevelDecoder, fuse_layers
 from atrous.layers.init import fresh_weights_
 from atrous.layers.spec import LayerSpec, SpecStack, separable_layers
-from atrous.segmentation.base import DeepLab, EncoderDecoder
+from atrous.segmentation.base import EncoderDecoder
 
-# What a head brings with it. `rates`: of the ASPP; None follows the output
+# What a variant brings with it. `rates`: of the ASPP; None follows the output
 # stride. `norm`: normalisation and ReLU inside separable convolutions.
 # `extra`: a separable 3x3 after the ASPP. `fusions`: 3x3 convolutions of the
-# decoder; `always`: separable even if the ASPP is not. `first_unit`,
-# `convention`, `multi_grid`: of a ResNet. Sources: Chen et al.,
-# arXiv:1802.02611, sections 3 and 4, and the authors' model.py;
-# segmentation_models_pytorch.
-HEADS = {
+# decoder. `first_unit`, `backbone_variant`, `multi_grid`: of a ResNet.
+# Sources: Chen et al., arXiv:1802.02611, sections 3 and 4, and the authors'
+# model.py; segmentation_models_pytorch.
+VARIANTS = {
     "paper": {
         "rates": None,
         "norm": True,
         "extra": False,
         "fusions": 2,
-        "always": False,
         "dropout": 0.1,
         "bn_momentum": 0.0003,
-        "convention": "caffe",
+        "backbone_variant": "caffe",
         "first_unit": None,
         "multi_grid": (1, 2, 4),
     },
@@ -39,15 +37,15 @@ HEADS = {
         "norm": False,
         "extra": True,
         "fusions": 1,
-        "always": True,
         "dropout": 0.5,
         "bn_momentum": 0.1,
-        "convention": "torchvision",
+        "backbone_variant": "torchvision",
         "first_unit": "full",
         "multi_grid": (1, 1, 1),
     },
 }
 LOW_LEVEL_WIDTH = 48  # Source: arXiv:1802.02611, Table 1.
+LOW_LEVEL_STRIDE = 4
 
 
 def separable_branch(
@@ -78,26 +76,26 @@ def deeplabv3plus_resnet(
     depth: int,
     *,
     output_stride: int = 16,
-    head: str = "smp",
+    variant: str = "paper",
     multi_grid: Sequence[int] | None = None,
-    convention: str | None = None,
+    backbone_variant: str | None = None,
     first_unit: str | None = None,
     **options,
-) -> DeepLab:
+) -> EncoderDecoder:
     """DeepLabV3+ on a ResNet: (B, 3, H, W) to logits (B, C, H, W).
 
     Args:
         depth: 18, 34, 50, 101 or 152, as in
             `atrous.backbones.resnet.ResNet`, and so are `output_stride`,
-            `multi_grid`, `convention` and `first_unit`.
+            `multi_grid` and `first_unit`.
         output_stride: 4, 8, 16 or 32.
-        head: Whose network it is: "paper", the authors', or "smp", that of
+        variant: Whose network it is: "paper", the authors', or "smp", that of
             the library segmentation_models_pytorch, equal tensor by tensor.
-            It sets what is None here and in `decoded`; see `HEADS`.
+            It sets what is None here and in `attach_decoder`; see `VARIANTS`.
         multi_grid: Of stage 4.
-        convention: "torchvision" or "caffe".
+        backbone_variant: "torchvision" or "caffe", as `variant` of `ResNet`.
         first_unit: "previous" or "full".
-        options: What else `decoded` takes, such as `num_classes`.
+        options: What else `attach_decoder` takes, such as `num_classes`.
 
     Raises:
         ValueError: If a value is out of range or a word unknown.
@@ -105,37 +103,39 @@ def deeplabv3plus_resnet(
     Source:
         Chen et al., arXiv:1802.02611, section 4.2.
     """
-    chosen = _head(head)
+    chosen = _chosen(variant)
     if multi_grid is None and depth in UNITS:
         multi_grid = chosen["multi_grid"][: UNITS[depth][-1]]
     backbone = ResNet(
         depth,
         output_stride=output_stride,
         multi_grid=multi_grid,
-        convention=convention or chosen["convention"],
+        variant=backbone_variant or chosen["backbone_variant"],
         first_unit=first_unit or chosen["first_unit"],
     )
     low = backbone.plan[0][-1].widths[-1]
-    return decoded(backbone, ("layer4", "layer1"), low, head=head, **options)
+    return attach_decoder(
+        backbone, ("layer4", "layer1"), low, variant=variant, **options
+    )
 
 
 def deeplabv3plus_xception(
     depth: int = 65,
     *,
     output_stride: int = 16,
-    head: str = "paper",
+    variant: str = "paper",
     multi_grid: Sequence[int] = (1, 1, 1),
     **options,
-) -> DeepLab:
+) -> EncoderDecoder:
     """DeepLabV3+ on Xception: (B, 3, H, W) to logits (B, C, H, W).
 
     Args:
         depth: 41, 65 or 71, as in `atrous.backbones.xception.Xception`, and
             so are `output_stride` and `multi_grid`.
         output_stride: 16 or 8 in the paper.
-        head: As in `deeplabv3plus_resnet`.
+        variant: As in `deeplabv3plus_resnet`.
         multi_grid: Of the last three convolutions.
-        options: What else `decoded` takes, such as `num_classes`.
+        options: What else `attach_decoder` takes, such as `num_classes`.
 
     Raises:
         ValueError: If a value is out of range or a word unknown.
@@ -148,10 +148,12 @@ def deeplabv3plus_xception(
         depth, output_stride=output_stride, multi_grid=multi_grid
     )
     last = f"unit{len(backbone.units)}"
-    return decoded(backbone, (last, "low"), 256, head=head, **options)
+    return attach_decoder(
+        backbone, (last, "low"), 256, variant=variant, **options
+    )
 
 
-def decoded(
+def attach_decoder(
     backbone: nn.Module,
     levels: tuple[str, str],
     low_level: int,
@@ -159,14 +161,14 @@ def decoded(
     num_classes: int = 21,
     separable: bool = True,
     decoder: bool = True,
-    head: str = "paper",
+    variant: str = "paper",
     rates: Sequence[int] | None = None,
     image_pooling: bool = True,
     width: int = 256,
     dropout: float | None = None,
     bn_momentum: float | None = None,
     align_corners: bool = True,
-) -> DeepLab:
+) -> EncoderDecoder:
     """Put the ASPP and the decoder of DeepLabV3+ on a backbone.
 
     Args:
@@ -174,13 +176,13 @@ def decoded(
         levels: Names of its last map and of its low-level map.
         low_level: Channels of the latter.
         num_classes: Classes C, at least 1.
-        separable: Whether 3x3 convolutions of the head are atrous separable
-            or dense. The decoder of "smp" and the convolution before it are
-            separable either way, as in that library.
+        separable: Whether the 3x3 convolutions of ASPP and decoder are
+            separable; all of them are dense otherwise. Departs: the library
+            keeps those of its decoder separable either way.
         decoder: Whether there is one; without it the scores are those of
             the ASPP at the output stride, as in DeepLab v3.
-        head: "paper" or "smp"; sets what is None of the next ones.
-        rates: Rates of the 3x3 branches; if None, those of the head: of
+        variant: "paper" or "smp"; sets what is None of the next ones.
+        rates: Rates of the 3x3 branches; if None, those of the variant: of
             `atrous.layers.aspp.aspp_rates` in "paper", 12, 24 and 36 in "smp".
         image_pooling: Whether the whole picture is one of the branches.
         width: Channels of each branch and of the decoder.
@@ -197,7 +199,7 @@ def decoded(
         Departs: convolutions start from He's normal by fan-out. The authors
         concatenate the pooled branch first.
     """
-    chosen = _head(head)
+    chosen = _chosen(variant)
     if rates is None:
         rates = chosen["rates"] or aspp_rates(backbone.output_stride)
     norm, channels = chosen["norm"], backbone.channels
@@ -217,15 +219,17 @@ def decoded(
     )
     if chosen["extra"]:
         window = Window(3, padding=1)
-        plan = separable_layers(window, width, width, norm=norm)
+        plan = (LayerSpec("conv", window, width, norm=True),)
+        if separable:
+            plan = separable_layers(window, width, width, norm=norm)
         context["extra"] = SpecStack(plan, width)
     fused = width + LOW_LEVEL_WIDTH if decoder else width
     plan = fuse_layers(
         fused,
         num_classes,
         width=width,
-        depth=chosen["fusions"] if decoder else 0,
-        separable=separable or chosen["always"],
+        convolutions=chosen["fusions"] if decoder else 0,
+        separable=separable,
         norm=norm,
     )
     fuse = SpecStack(plan, fused)
@@ -238,14 +242,21 @@ def decoded(
         levels = levels[:1]
         module = nn.Sequential(OrderedDict(**context, fuse=fuse))
     network = EncoderDecoder(
-        backbone, module, levels=levels, align_corners=align_corners
+        backbone,
+        module,
+        num_classes=num_classes,
+        output_stride=min(LOW_LEVEL_STRIDE, backbone.output_stride)
+        if decoder
+        else backbone.output_stride,
+        levels=levels,
+        align_corners=align_corners,
     )
     if bn_momentum is None:
         bn_momentum = chosen["bn_momentum"]
     return fresh_weights_(network, bn_momentum)
 
 
-def _head(head: str) -> dict:
-    if head not in HEADS:
-        raise ValueError(f"head={head!r}: must be one of {[*HEADS]}")
-    return HEADS[head]
+def _chosen(variant: str) -> dict:
+    if variant not in VARIANTS:
+        raise ValueError(f"variant={variant!r}: must be one of {[*VARIANTS]}")
+    return VARIANTS[variant]

@@ -1,14 +1,16 @@
 """The four networks that Yu & Koltun released: front end, then context."""
 
+from collections.abc import Sequence
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from atrous.arithmetic import Window, receptive_field
+from atrous.arithmetic import Window, check_positive, receptive_field
 from atrous.backbones.vgg import POOL, vgg16_layers
 from atrous.layers.context import ContextModule
 from atrous.layers.spec import LayerSpec, SpecStack, windows
-from atrous.ops.upsampling import cut
+from atrous.ops.upsampling import resize_cells
+from atrous.segmentation.base import Segmenter, check_pictures
 
 
 def front_end_layers(num_classes: int) -> tuple[LayerSpec, ...]:
@@ -33,9 +35,9 @@ def front_end_layers(num_classes: int) -> tuple[LayerSpec, ...]:
 class FrontEnd(nn.Module):
     """The front end of Yu & Koltun: dense scores at output stride 8.
 
-    `scores(x)` maps (B, 3, n, n) to (B, num_classes, (n - 372) / 8, ...):
-    nothing is padded, so x must bring its own margin of 186 pixels a side
-    and (n - 372) must be a positive multiple of 8.
+    Nothing is padded, so pictures must bring a margin of 186 pixels a side:
+    (B, 3, n, n) gives (B, num_classes, (n - 372) / 8, ...), where n - 372
+    must be a positive multiple of 8.
 
     Args:
         num_classes: Classes C, at least 1.
@@ -46,12 +48,11 @@ class FrontEnd(nn.Module):
 
     def __init__(self, num_classes: int):
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes={num_classes}: must be at least 1")
+        check_positive(num_classes=num_classes)
         self.layers = SpecStack(front_end_layers(num_classes), 3)
 
-    def scores(self, x: Tensor) -> Tensor:
-        """Logits (B, C, H', W') of a picture that brings its margin."""
+    def logits_of_padded(self, x: Tensor) -> Tensor:
+        """Logits (B, C, H', W') of pictures that bring their margin."""
         return self.layers(x)
 
 
@@ -60,7 +61,7 @@ RELEASED = {
     "dilation8_voc": {
         "num_classes": 21,
         "levels": 8,
-        "width": "large",
+        "form": "large",
         "padding": "first",
     },
     "dilation8_camvid": {"num_classes": 11, "levels": 8},
@@ -98,21 +99,19 @@ def reflect_pad(x: Tensor, before: int, after: tuple[int, int]) -> Tensor:
     return x
 
 
-class DilationNet(nn.Module):
+class DilationNet(Segmenter):
     """Front end and context module: dense scores at output stride 8.
 
-    Two ways in, for two kinds of input:
-    `net(picture)` takes a picture of any size, (B, 3, H, W), brings the
-    margin itself and returns logits (B, C, H, W);
-    `net.scores(padded)` takes a picture that brings its own margin of 186
-    pixels a side, as the released networks do, and returns logits
-    (B, C, (H - 372) / 8, (W - 372) / 8).
+    The network brings the margin of 186 pixels a side that its front end
+    needs, by `pad`. `logits_of_padded(x)` takes pictures that have it, as
+    the released networks do, and gives (B, C, (H - 372) / 8, (W - 372) / 8).
 
     Args:
         num_classes: Classes C.
         levels: Layers of the context module.
-        width: "basic" or "large".
+        form: "basic" or "large".
         padding: How the context module is padded.
+        align_corners: Whether the upsampling aligns corners.
 
     Raises:
         ValueError: As `atrous.layers.context.context_layers`; at run time if a
@@ -130,17 +129,31 @@ class DilationNet(nn.Module):
         num_classes: int,
         *,
         levels: int = 8,
-        width: str = "basic",
+        form: str = "basic",
         padding: str = "same",
+        align_corners: bool = False,
     ):
-        super().__init__()
+        super().__init__(
+            num_classes=num_classes,
+            output_stride=OUTPUT_STRIDE,
+            align_corners=align_corners,
+        )
         self.front_end = FrontEnd(num_classes)
         self.context = ContextModule(
-            num_classes, levels=levels, width=width, padding=padding
+            num_classes, levels=levels, form=form, padding=padding
         )
 
-    def scores(self, x: Tensor) -> Tensor:
-        """Logits at stride 8 of a picture that brings its margin."""
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits at stride 8, (B, C, ceil(H / 8), ceil(W / 8))."""
+        check_pictures(x)
+        return self.logits_of_padded(pad(x))
+
+    def upsample(self, logits: Tensor, size: Sequence[int]) -> Tensor:
+        """Bring logits, each of 8 x 8 pixels, to a picture's size."""
+        return resize_cells(logits, OUTPUT_STRIDE, size, self.align_corners)
+
+    def logits_of_padded(self, x: Tensor) -> Tensor:
+        """Logits at stride 8 of pictures that bring their margin."""
         inner = [side - 2 * MARGIN for side in x.shape[2:]]
         if min(inner) < OUTPUT_STRIDE or any(i % OUTPUT_STRIDE for i in inner):
             raise ValueError(
@@ -148,15 +161,7 @@ class DilationNet(nn.Module):
                 f"{2 * MARGIN} more than a positive multiple of "
                 f"{OUTPUT_STRIDE}; call the network itself, or use pad()"
             )
-        return self.context(self.front_end.scores(x))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, C, H, W) of a picture without margin, (B, 3, H, W)."""
-        scores = self.scores(pad(x))
-        full = F.interpolate(
-            scores, scale_factor=OUTPUT_STRIDE, mode="bilinear"
-        )
-        return cut(full, x.shape[2:])
+        return self.context(self.front_end.logits_of_padded(x))
 
 
 def pad(picture: Tensor) -> Tensor:

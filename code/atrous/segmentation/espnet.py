@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from atrous.arithmetic import check_positive
 from atrous.ops.upsampling import cut
+from atrous.segmentation.base import Segmenter, check_pictures
 
 RATES = (1, 2, 4, 8, 16)
 EPS = 1e-3  # of every batch normalisation. Source: the authors' Model.py.
@@ -69,8 +70,7 @@ class ESP(nn.Module):
         branch: Callable[..., nn.Module] = dilated3x3,
     ):
         super().__init__()
-        if stride < 1:
-            raise ValueError(f"stride={stride}: must be at least 1")
+        check_positive(stride=stride)
         if not rates or min(rates) < 1:
             raise ValueError(f"rates={rates}: each must be at least 1")
         if width < len(rates):
@@ -102,17 +102,18 @@ class ESP(nn.Module):
         return self.norm(y + x if self.residual else y)
 
 
-class ESPNetC(nn.Module):
+class ESPNetC(Segmenter):
     """ESPNet without its decoder: (B, 3, H, W) to logits (B, C, H, W).
 
-    `scores(x)` gives the logits at stride 8, `forward(x)` those upsampled
-    bilinearly. The picture itself, averaged down, joins levels 1 and 2.
+    Its output stride is 8. The picture itself, averaged down, joins levels 1
+    and 2.
 
     Args:
         num_classes: Classes C, at least 1.
         p: Units of level 2 after the one that halves the map, at least 1.
         q: The same of level 3.
         pool: Halves the picture; 3x3 averages if None.
+        align_corners: Whether the upsampling aligns corners.
         unit: What else `ESP` takes: `rates`, `fusion`, `branch`.
 
     Raises:
@@ -129,12 +130,15 @@ class ESPNetC(nn.Module):
         p: int = 2,
         q: int = 8,
         pool: nn.Module | None = None,
+        align_corners: bool = False,
         **unit,
     ):
-        super().__init__()
-        for name, number in (("num_classes", num_classes), ("p", p), ("q", q)):
-            if number < 1:
-                raise ValueError(f"{name}={number}: must be at least 1")
+        super().__init__(
+            num_classes=num_classes,
+            output_stride=8,
+            align_corners=align_corners,
+        )
+        check_positive(p=p, q=q)
         esp = partial(ESP, **unit)
         self.pool = nn.AvgPool2d(3, 2, 1) if pool is None else pool
         self.level1 = nn.Sequential(
@@ -165,21 +169,18 @@ class ESPNetC(nn.Module):
         maps["level3"] = self.norm3(y)
         return maps
 
-    def scores(self, x: Tensor) -> Tensor:
-        """Logits at stride 8, (B, C, H', W')."""
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits at stride 8, (B, C, ceil(H / 8), ceil(W / 8))."""
+        check_pictures(x)
         return self.score(self.features(x)["level3"])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, (B, C, H, W)."""
-        return F.interpolate(self.scores(x), x.shape[2:], mode="bilinear")
 
-
-class ESPNet(nn.Module):
+class ESPNet(Segmenter):
     """ESPNet with its light decoder: (B, 3, H, W) to logits (B, C, H, W).
 
     The decoder works on C channels and doubles the map three times by
     learned upsampling, meeting level 2 and level 1 on the way. It ends at
-    stride 1: `forward(x)` has nothing left to do after `scores(x)`.
+    output stride 1.
 
     Args:
         num_classes: Classes C, at least as many as a unit has branches.
@@ -195,7 +196,7 @@ class ESPNet(nn.Module):
     """
 
     def __init__(self, *, num_classes: int = 20, **options):
-        super().__init__()
+        super().__init__(num_classes=num_classes, output_stride=1)
         self.encoder = ESPNetC(num_classes=num_classes, **options)
         branches = len(self.encoder.down2.branches)
         if num_classes < branches:
@@ -223,8 +224,9 @@ class ESPNet(nn.Module):
         )
         self.up1 = doubling(num_classes)
 
-    def scores(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor) -> Tensor:
         """Logits at stride 1, (B, C, H, W)."""
+        check_pictures(x)
         maps = self.encoder.features(x)
         y = self.norm(self.encoder.score(maps["level3"]))
         side = self.project(maps["level2"])
@@ -234,10 +236,6 @@ class ESPNet(nn.Module):
         y = cut(self.up2(y), side.shape[2:])
         y = self.merge1(torch.cat([y, side], 1))
         return cut(self.up1(y), x.shape[2:])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, (B, C, H, W)."""
-        return self.scores(x)
 
 
 def doubling(channels: int) -> nn.ConvTranspose2d:

@@ -8,9 +8,10 @@ from atrous.arithmetic import Field, Window, fields
 from atrous.backbones.vgg import POOL, vgg16_layers
 from atrous.layers.spec import LayerSpec, SpecStack, windows
 from atrous.ops.upsampling import bilinear_kernel, transposed_bilinear
+from atrous.segmentation.base import Segmenter, check_pictures
 
 PADDING = 100  # of the first convolution. Source: shelhamer/fcn.
-# The maps that are scored, by the output stride; the coarsest first.
+# The maps that are scored, by the stride of the prediction; coarsest first.
 SKIPS = {
     32: ("fc7",),
     16: ("fc7", "pool4"),
@@ -83,22 +84,21 @@ class Upsampling(nn.Module):
         return Field(field.size, jump, start)
 
 
-class FCN(nn.Module):
+class FCN(Segmenter):
     """FCN on VGG-16: pictures (B, 3, H, W) to logits (B, C, H, W).
 
-    `scores(x)` gives the fused logits at the output stride, (B, C, H', W'),
-    with the margin that the padding of 100 pixels brings; cell i of an axis
-    is centred on pixel `field.start` + i `field.jump` of the picture.
-    `forward(x)` upsamples them and cuts the margin off.
+    The last layer is the transposed convolution that brings the fused
+    scores to the picture, so the output stride is 1. `coarse_logits(x)`
+    gives what goes into it.
 
     Args:
         num_classes: Classes C, at least 1.
-        output_stride: 32, 16 or 8: with no skip, with that of pool4, and
-            with that of pool3 too.
+        prediction_stride: 32, 16 or 8, of FCN-32s, 16s and 8s: with no skip,
+            with that of pool4, and with that of pool3 too.
         learned: Whether upsampling is learned.
 
     Raises:
-        ValueError: If `num_classes` or `output_stride` is out of range.
+        ValueError: If `num_classes` or `prediction_stride` is out of range.
 
     Source:
         Long et al., arXiv:1411.4038, section 4 and Figure 3; the padding,
@@ -110,17 +110,16 @@ class FCN(nn.Module):
         self,
         *,
         num_classes: int = 21,
-        output_stride: int = 8,
+        prediction_stride: int = 8,
         learned: bool = False,
     ):
-        super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes={num_classes}: must be at least 1")
-        if output_stride not in SKIPS:
+        super().__init__(num_classes=num_classes, output_stride=1)
+        if prediction_stride not in SKIPS:
             raise ValueError(
-                f"output_stride={output_stride}: must be one of {[*SKIPS]}"
+                f"prediction_stride={prediction_stride}: must be one of "
+                f"{[*SKIPS]}"
             )
-        plan, names = fcn_layers(), SKIPS[output_stride]
+        plan, names = fcn_layers(), SKIPS[prediction_stride]
         self.backbone = SpecStack(plan, 3)
         self.scoring = nn.ModuleDict(
             {name: nn.Conv2d(WIDTHS[name], num_classes, 1) for name in names}
@@ -130,7 +129,7 @@ class FCN(nn.Module):
             nn.init.zeros_(module.bias)
         self.up = nn.ModuleList(
             Upsampling(num_classes, factor, learned=learned)
-            for factor in (*[2] * (len(names) - 1), output_stride)
+            for factor in (*[2] * (len(names) - 1), prediction_stride)
         )
         # Where the cells of a skip begin that belong to the coarser map.
         layers = [layer.name for layer in plan]
@@ -142,8 +141,13 @@ class FCN(nn.Module):
             self.offsets[name] = int(shift / self.field.jump)
         self.margin = int(-self.up[-1].field(self.field).start)
 
-    def scores(self, x: Tensor) -> Tensor:
-        """Fused logits with their margin, (B, C, H', W')."""
+    def coarse_logits(self, x: Tensor) -> Tensor:
+        """Fused scores before the last upsampling, (B, C, H', W').
+
+        With the margin that the padding of 100 pixels brings: place i of an
+        axis is centred on pixel `field.start` + i `field.jump` of x.
+        """
+        check_pictures(x)
         maps = self.backbone.features(x)
         y = self.scoring["fc7"](maps["fc7"])
         for up, (name, start) in zip(
@@ -155,8 +159,8 @@ class FCN(nn.Module):
             y = y + skip[..., start : start + height, start : start + width]
         return y
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, (B, C, H, W)."""
+    def logits(self, x: Tensor) -> Tensor:
+        """Scores of every pixel, (B, C, H, W), the margin cut off."""
+        full = self.up[-1](self.coarse_logits(x))
         bottom, right = (self.margin + side for side in x.shape[2:])
-        full = self.up[-1](self.scores(x))
         return full[..., self.margin : bottom, self.margin : right]

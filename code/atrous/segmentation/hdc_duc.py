@@ -3,17 +3,18 @@
 from collections.abc import Mapping, Sequence
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from atrous.arithmetic import Window
+from atrous.arithmetic import Window, check_positive
 from atrous.backbones.resnet import ResNet
 from atrous.gridding.hybrid_rates import RESNET101_RATES
 from atrous.layers.aspp import ASPP_L, SummedASPP, score_layers
 from atrous.layers.spec import LayerSpec
-from atrous.ops.upsampling import cut
-from atrous.segmentation.base import DeepLab
+from atrous.ops.upsampling import cut, resize_cells
+from atrous.segmentation.base import EncoderDecoder, check_pictures
 
-OUTPUT_STRIDE = 8
+OUTPUT_STRIDE = 8  # of the backbone
+UPSCALES = (1, 2, 4, 8)
 # Cell i is centred on pixel 8 i + 2: the pooling has no padding.
 STEM = (
     LayerSpec("conv1", Window(3, stride=2, padding=1), 64, norm=True),
@@ -54,11 +55,7 @@ class DUC(SummedASPP):
         upscale: int = OUTPUT_STRIDE,
         rates: Sequence[int] = ASPP_L,
     ):
-        if num_classes < 1 or upscale < 1:
-            raise ValueError(
-                f"num_classes={num_classes}, upscale={upscale}: both must be "
-                "at least 1"
-            )
+        check_positive(num_classes=num_classes, upscale=upscale)
         width = num_classes * upscale**2
         plans = [score_layers(width, rate=rate) for rate in rates]
         super().__init__(plans, channels)
@@ -69,41 +66,76 @@ class DUC(SummedASPP):
         return F.pixel_shuffle(super().forward(x), self.upscale)
 
 
-class WholeCells(DeepLab):
-    """A `DeepLab` whose pictures are padded to whole cells of its backbone.
+class HDCDUC(EncoderDecoder):
+    """A backbone at stride 8 and a `DUC`: (B, 3, H, W) to (B, C, H, W).
 
-    With zeros, below and to the right; the logits are cut off there again.
+    Pictures are padded with zeros, below and to the right, to whole cells
+    of 8 x 8 pixels. The logits are at stride 8 / upscale; what lies past the
+    picture is cut off.
+
+    Args:
+        backbone: Maps pictures to a feature map at stride 8.
+        head: The `DUC`.
+        num_classes: Classes C.
+        align_corners: Whether the upsampling of what DUC leaves does.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, C, H, W) of a picture (B, 3, H, W)."""
-        stride, (height, width) = self.backbone.output_stride, x.shape[2:]
-        x = F.pad(x, (0, -width % stride, 0, -height % stride))
-        return cut(super().forward(x), (height, width))
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: DUC,
+        *,
+        num_classes: int,
+        align_corners: bool = False,
+    ):
+        super().__init__(
+            backbone,
+            head,
+            num_classes=num_classes,
+            output_stride=OUTPUT_STRIDE // head.upscale,
+            align_corners=align_corners,
+        )
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits (B, C, H', W'), H' = ceil(H / output_stride)."""
+        check_pictures(x)
+        height, width = x.shape[2:]
+        cell, stride = OUTPUT_STRIDE, self.output_stride
+        padded = F.pad(x, (0, -width % cell, 0, -height % cell))
+        return cut(
+            super().logits(padded), (-(-height // stride), -(-width // stride))
+        )
+
+    def upsample(self, logits: Tensor, size: Sequence[int]) -> Tensor:
+        """Bring logits to a picture's size, (B, C, *size)."""
+        return resize_cells(
+            logits, self.output_stride, size, self.align_corners
+        )
 
 
 def hdc_duc_resnet(
-    *,
     depth: int = 101,
+    *,
     num_classes: int = 19,
     unit_rates: Mapping[int, Sequence[int]] | None = RESNET101_RATES,
     upscale: int = OUTPUT_STRIDE,
     rates: Sequence[int] = ASPP_L,
-) -> WholeCells:
+    align_corners: bool = False,
+) -> HDCDUC:
     """ResNet with hybrid rates and DUC: (B, 3, H, W) to (B, C, H, W).
 
-    `scores` gives logits at stride 8 / upscale: at the default they are
-    those of the picture's pixels, if its sides are multiples of 8.
+    At the default its logits are those of the picture's pixels.
 
     Args:
         depth: 18, 34, 50 or 101.
         num_classes: Classes C, at least 1.
-        unit_rates: Rates of the backbone's units, by stage, as `rates` in
+        unit_rates: Rates of the backbone's units, by stage, as in
             `atrous.backbones.resnet.resnet_plan`; None for the usual 2 and
             4. The default fits ResNet-101 only.
-        upscale: As in `DUC`. 1 is for comparison: bilinear upsampling of
-            the scores.
+        upscale: 1, 2, 4 or 8, as in `DUC`. 1 is for comparison: bilinear
+            upsampling of the scores.
         rates: As in `DUC`.
+        align_corners: As in `HDCDUC`.
 
     Raises:
         ValueError: If a value is out of range; see `ResNet` and `DUC`.
@@ -113,11 +145,13 @@ def hdc_duc_resnet(
         TuSimple-DUC.
         Departs: epsilon and momentum of batch normalisation are torch's.
     """
+    if upscale not in UPSCALES:
+        raise ValueError(f"upscale={upscale}: must be one of {UPSCALES}")
     backbone = ResNet(
         depth,
         output_stride=OUTPUT_STRIDE,
-        convention="caffe",
-        rates=unit_rates,
+        variant="caffe",
+        unit_rates=unit_rates,
         stem=STEM,
     )
     head = DUC(
@@ -126,4 +160,9 @@ def hdc_duc_resnet(
         upscale=upscale,
         rates=rates,
     )
-    return WholeCells(backbone, head)
+    return HDCDUC(
+        backbone,
+        head,
+        num_classes=num_classes,
+        align_corners=align_corners,
+    )

@@ -15,7 +15,7 @@ from atrous.layers.spec import LayerSpec, SpecStack, separable_layers
 from atrous.segmentation.base import EncoderDecoder
 
 RATES = (1, 3, 6, 9)
-LOW_LEVEL = "stage2"
+LOW_LEVEL, LOW_LEVEL_STRIDE = "stage2", 4
 
 
 class DASPPBranch(nn.Module):
@@ -116,15 +116,15 @@ def liteseg_mobilenetv2(
 ) -> EncoderDecoder:
     """LiteSeg on MobileNetV2: (B, 3, H, W) to logits (B, C, H, W).
 
-    `scores(x)` has stride 4, that of the 24 channels of low-level features,
+    Its output stride is 4, that of the 24 channels of low-level features,
     which are joined as they are. The ImageNet classifier of the backbone is
     among the weights, as released; it is never run.
 
     Args:
         num_classes: Classes C, at least 1.
         output_stride: Of the backbone: 4, 8, 16 or 32. The rates stay.
-        decoder: Whether there is one; without it the scores are those of
-            the DASPP at the output stride.
+        decoder: Whether there is one; without it the logits are those of
+            the DASPP at the backbone's stride.
         rates: As in `DASPP`.
         image_pooling: As in `DASPP`.
         width: Channels of the DASPP and of the decoder.
@@ -149,7 +149,7 @@ def liteseg_mobilenetv2(
         fused,
         num_classes,
         width=width,
-        depth=2 if decoder else 0,
+        convolutions=2 if decoder else 0,
         norm=False,
     )
     fuse, levels = SpecStack(plan, fused), ("last", LOW_LEVEL)
@@ -162,7 +162,12 @@ def liteseg_mobilenetv2(
         head = nn.Sequential(OrderedDict(context=context, fuse=fuse))
     return he_normal_(
         EncoderDecoder(
-            backbone, head, levels=levels, align_corners=align_corners
+            backbone,
+            head,
+            num_classes=num_classes,
+            output_stride=LOW_LEVEL_STRIDE if decoder else output_stride,
+            levels=levels,
+            align_corners=align_corners,
         )
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from atrous.arithmetic import check_positive
 from atrous.backbones.mobilenet import MobileNetV2
 from atrous.backbones.resnet import ResNet
 from atrous.layers.init import he_normal_
@@ -17,6 +18,7 @@ from atrous.ops.upsampling import resize
 from atrous.segmentation.base import EncoderDecoder
 
 WIDTHS = (512, 256, 256, 256)  # of the levels, the coarsest first
+OUTPUT_STRIDE = 4
 
 
 class RefineNetDecoder(nn.Module):
@@ -48,7 +50,7 @@ class RefineNetDecoder(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
-        _check(num_classes)
+        check_positive(num_classes=num_classes)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
             RefineBlock(c, width, out, coarsest=i == 0, light=light)
@@ -92,7 +94,7 @@ class MobileRefineNetDecoder(nn.Module):
         width: int = 256,
     ):
         super().__init__()
-        _check(num_classes)
+        check_positive(num_classes=num_classes)
         self.reduce = nn.ModuleList(
             nn.ModuleList(conv(c, width, 1) for c in level)
             for level in channels
@@ -121,10 +123,11 @@ def refinenet_resnet(
     light: bool = False,
     dropout: float | None = None,
     output_stride: int = 32,
+    align_corners: bool = False,
 ) -> EncoderDecoder:
     """RefineNet on a ResNet: (B, 3, H, W) to logits (B, C, H, W).
 
-    `scores(x)` has stride 4.
+    Its output stride is 4, that of the finest map.
 
     Args:
         depth: As in `atrous.backbones.resnet.ResNet`.
@@ -132,6 +135,7 @@ def refinenet_resnet(
         light: Whether it is Light-Weight RefineNet.
         dropout: As in `RefineNetDecoder`; 0.5, or 0 if light, if None.
         output_stride: Of the backbone; 32 is published.
+        align_corners: Whether the last upsampling aligns corners.
 
     Raises:
         ValueError: If a value is out of range.
@@ -148,14 +152,24 @@ def refinenet_resnet(
         channels, num_classes, light=light, dropout=dropout
     )
     levels = ("layer4", "layer3", "layer2", "layer1")
-    return EncoderDecoder(backbone, decoder, levels=levels)
+    return EncoderDecoder(
+        backbone,
+        decoder,
+        num_classes=num_classes,
+        output_stride=OUTPUT_STRIDE,
+        levels=levels,
+        align_corners=align_corners,
+    )
 
 
-def refinenet_mobilenetv2(*, num_classes: int = 21) -> EncoderDecoder:
+def refinenet_mobilenetv2(
+    *, num_classes: int = 21, align_corners: bool = False
+) -> EncoderDecoder:
     """Light-Weight RefineNet on MobileNetV2: to logits (B, C, H, W).
 
     Args:
         num_classes: Classes C, at least 1.
+        align_corners: Whether the last upsampling aligns corners.
 
     Raises:
         ValueError: If `num_classes` is below 1.
@@ -167,9 +181,11 @@ def refinenet_mobilenetv2(*, num_classes: int = 21) -> EncoderDecoder:
     channels = ((320, 160), (96, 64), (32,), (24,))
     decoder = MobileRefineNetDecoder(channels, num_classes)
     levels = [f"stage{number}" for number in (7, 6, 5, 4, 3, 2)]
-    return EncoderDecoder(backbone, decoder, levels=levels)
-
-
-def _check(num_classes: int) -> None:
-    if num_classes < 1:
-        raise ValueError(f"num_classes={num_classes}: must be at least 1")
+    return EncoderDecoder(
+        backbone,
+        decoder,
+        num_classes=num_classes,
+        output_stride=OUTPUT_STRIDE,
+        levels=levels,
+        align_corners=align_corners,
+    )

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from atrous.arithmetic import stage_plan
+from atrous.arithmetic import check_positive, stage_plan
 from atrous.backbones.resnet import ResNet
 from atrous.ops.kronecker import KroneckerConv2d
-from atrous.segmentation.base import DeepLab
+from atrous.segmentation.base import EncoderDecoder
 
 # Dilation and sharing of each level. Source: Wu et al., AAAI 2019.
 LEVELS = ((10, 7), (20, 15), (30, 25))
@@ -84,8 +84,7 @@ def tfa_head(
     Source:
         Wu et al., AAAI 2019; public copies of the released code.
     """
-    if num_classes < 1:
-        raise ValueError(f"num_classes={num_classes}: must be at least 1")
+    check_positive(num_classes=num_classes)
     tfa = TFA(channels, levels=levels, width=width)
     fuse = nn.Sequential(
         nn.Conv2d(tfa.channels, width, 3, padding=1, bias=False),
@@ -99,14 +98,14 @@ def tfa_head(
 
 
 def tkcn(
-    *,
     depth: int = 101,
+    *,
     num_classes: int = 19,
     output_stride: int = 8,
     levels: Sequence[tuple[int, int]] = LEVELS,
     width: int = 512,
     align_corners: bool = False,
-) -> DeepLab:
+) -> EncoderDecoder:
     """TKCN on a ResNet: (B, 3, H, W) to logits (B, C, H, W).
 
     Stage 4 shares, too: where its rate is r, its 3x3 convolutions, those of
@@ -143,4 +142,10 @@ def tkcn(
                 )
                 setattr(unit, name, shared)
     head = tfa_head(backbone.channels, num_classes, levels=levels, width=width)
-    return DeepLab(backbone, head, align_corners=align_corners)
+    return EncoderDecoder(
+        backbone,
+        head,
+        num_classes=num_classes,
+        output_stride=output_stride,
+        align_corners=align_corners,
+    )

@@ -9,7 +9,7 @@ from torch import nn
 from atrous import zoo
 from atrous.arithmetic import fields
 from atrous.backbones.drn import (
-    VARIANTS,
+    ARCHITECTURES,
     DRNClassifier,
     drn_backbone,
     drn_plan,
@@ -24,7 +24,7 @@ from atrous.experiments.parity import (
 from atrous.ops.upsampling import transposed_bilinear
 from atrous.segmentation.drn_seg import DRNSeg
 
-OWN = [name for name in VARIANTS if not name.startswith("drn_a")]
+OWN = [name for name in ARCHITECTURES if not name.startswith("drn_a")]
 PARAMETERS = {
     "drn_a_18": 11_689_512,
     "drn_a_34": 21_797_672,
@@ -85,7 +85,7 @@ def test_segmentation_networks_are_the_released_ones(name):
     outputs = [*recorded(reference)]
     assert len(outputs) == 4
     for layer, x, expected in outputs:
-        found = network.scores(x)
+        found = network.logits(x)
         if layer == "logprob":
             found = transposed_bilinear(found).log_softmax(1)
         assert_equal(found, expected)
@@ -95,16 +95,16 @@ def test_segmentation_networks_are_the_released_ones(name):
 
 
 def test_every_variant_has_its_count():
-    assert {name: count(meta(name)) for name in VARIANTS} == PARAMETERS
+    assert {name: count(meta(name)) for name in ARCHITECTURES} == PARAMETERS
     live = meta("drn_c_58", dead_projection=False)
     assert count(live) == 40_542_008 == 41_591_608 - 1_049_600
-    for name in VARIANTS:
+    for name in ARCHITECTURES:
         channels = meta(name).backbone.channels
         head = 1000 * (channels + 1) - 19 * (channels + 1)
         assert count(meta(f"{name}_seg")) == PARAMETERS[name] - head
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_name_counts_the_layers(name):
     """Convolutions on the longest path, and the classifier."""
     pooling = name.startswith("drn_a")
@@ -260,7 +260,7 @@ def test_the_dead_projection_does_nothing():
 # ---- classes and places
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_pictures_of_any_size_on_the_meta_device(name):
     classifier = meta(name, num_classes=5)
     bilinear = meta(f"{name}_seg", num_classes=7)
@@ -269,10 +269,10 @@ def test_pictures_of_any_size_on_the_meta_device(name):
         x = torch.empty(2, 3, *size, device="meta")
         cells = tuple(-(-side // 8) for side in size)
         assert classifier(x).shape == (2, 5)
-        assert classifier.scores(x).shape == (2, 5, *cells)
+        assert classifier.logits(x).shape == (2, 5, *cells)
         for network in (bilinear, transposed):
             assert network(x).shape == (2, 7, *size)
-            assert network.scores(x).shape == (2, 7, *cells)
+            assert network.logits(x).shape == (2, 7, *cells)
 
 
 def test_published_numbers_of_classes_are_the_defaults():
@@ -287,7 +287,7 @@ def test_a_picture_is_the_mean_of_its_places(name):
     network = DRNClassifier(name, num_classes=4).double().eval()
     reference_fill_(network)
     x = reference_input(2, 3, 57, 41)
-    scores = network.scores(x)
+    scores = network.logits(x)
     assert scores.shape == (2, 4, 8, 6)
     torch.testing.assert_close(network(x), scores.mean((2, 3)))
     features = network.backbone(x)
@@ -328,7 +328,7 @@ def test_forward_is_the_scores_upsampled():
     for network in networks.values():
         reference_fill_(network.double().eval())
     x = reference_input(1, 3, 61, 48)
-    scores = networks["bilinear"].scores(x)
+    scores = networks["bilinear"].logits(x)
     expected = F.interpolate(
         scores, (61, 48), mode="bilinear", align_corners=False
     )
@@ -382,7 +382,7 @@ def test_the_field_is_the_gradients():
 
 
 def test_fields_of_the_family():
-    found = {name: fields(drn_windows(name))[-1] for name in VARIANTS}
+    found = {name: fields(drn_windows(name))[-1] for name in ARCHITECTURES}
     assert {(f.jump, f.start) for f in found.values()} == {(8, 0)}
     assert found["drn_b_26"] == found["drn_c_26"]
     for one, other in (("c_26", "d_22"), ("c_42", "d_38"), ("c_58", "d_54")):

@@ -9,8 +9,8 @@ from torch import nn
 
 from atrous.arithmetic import Window, fields
 from atrous.backbones.resnet import (
-    CONVENTIONS,
     UNITS,
+    VARIANTS,
     ResNet,
     ResNetClassifier,
     resnet_plan,
@@ -66,14 +66,14 @@ def geometry(network):
     ("options", "last_two"),
     [
         ({}, ([(1, 1)] + [(1, 2)] * 5, [(1, 2), (1, 4), (1, 4)])),
-        ({"convention": "caffe"}, ([(1, 2)] * 6, [(1, 4)] * 3)),
+        ({"variant": "caffe"}, ([(1, 2)] * 6, [(1, 4)] * 3)),
         ({"first_unit": "full"}, ([(1, 2)] * 6, [(1, 4)] * 3)),
         (
             {"first_unit": "undilated"},
             ([(1, 1)] + [(1, 2)] * 5, [(1, 1), (1, 4), (1, 4)]),
         ),
         (
-            {"convention": "caffe", "multi_grid": (1, 2, 4)},
+            {"variant": "caffe", "multi_grid": (1, 2, 4)},
             ([(1, 2)] * 6, [(1, 4), (1, 8), (1, 16)]),
         ),
         (
@@ -86,7 +86,7 @@ def test_rates_at_output_stride_8(options, last_two):
     with torch.device("meta"):
         network = ResNet(50, output_stride=8, **options)
     found = geometry(network)
-    spatial = 1 if options.get("convention") == "caffe" else 2
+    spatial = 1 if options.get("variant") == "caffe" else 2
     assert found[0] == [(1, 1)] * 3
     assert found[1] == [(spatial, 1)] + [(1, 1)] * 3
     assert found[2:] == list(last_two)
@@ -142,11 +142,11 @@ def test_another_stem():
     ("options", "reduce", "spatial", "ceil"),
     [
         ({}, 1, 2, False),
-        ({"convention": "caffe"}, 2, 1, True),
+        ({"variant": "caffe"}, 2, 1, True),
         ({"stride_on": "1x1"}, 2, 1, False),
-        ({"convention": "caffe", "stride_on": "3x3"}, 1, 2, True),
+        ({"variant": "caffe", "stride_on": "3x3"}, 1, 2, True),
         ({"ceil_mode": True}, 1, 2, True),
-        ({"convention": "caffe", "ceil_mode": False}, 2, 1, False),
+        ({"variant": "caffe", "ceil_mode": False}, 2, 1, False),
     ],
 )
 def test_each_choice_can_be_set_on_its_own(options, reduce, spatial, ceil):
@@ -158,16 +158,16 @@ def test_each_choice_can_be_set_on_its_own(options, reduce, spatial, ceil):
     assert network.maxpool.ceil_mode == ceil
 
 
-@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("depth", [18, 50])
 @pytest.mark.parametrize("size", [(97, 131), (64, 80)])
 @torch.no_grad()
-def test_each_convention_is_exact_for_its_own_weights(depth, convention, size):
+def test_each_convention_is_exact_for_its_own_weights(depth, variant, size):
     """Dilated, a network gives on the coarse grid what it gave there."""
-    if (depth, convention) == (18, "caffe"):
-        options = {"convention": convention, "first_unit": "previous"}
+    if (depth, variant) == (18, "caffe"):
+        options = {"variant": variant, "first_unit": "previous"}
     else:
-        options = {"convention": convention}
+        options = {"variant": variant}
     coarse, *dense = (
         ResNet(depth, output_stride=os, **options).double().eval()
         for os in (32, 16, 8, 4)
@@ -262,13 +262,11 @@ def test_the_field_is_the_gradients():
 
 
 @pytest.mark.parametrize("depth", UNITS)
-@pytest.mark.parametrize("convention", CONVENTIONS)
-def test_features_by_name_on_the_meta_device(depth, convention):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_features_by_name_on_the_meta_device(depth, variant):
     for stride in (4, 8, 16, 32):
         with torch.device("meta"):
-            network = ResNet(
-                depth, output_stride=stride, convention=convention
-            )
+            network = ResNet(depth, output_stride=stride, variant=variant)
             maps = network.features(torch.empty(2, 3, 97, 129))
         assert list(maps) == ["stem", "layer1", "layer2", "layer3", "layer4"]
         assert maps["layer4"].shape[1] == network.channels
@@ -296,7 +294,7 @@ def test_dtypes_and_gradients(dtype):
         (lambda: ResNet(50, output_stride=6), r"=6.*\[4, 8, 16, 32\]"),
         (lambda: ResNet(50, output_stride=64), r"=64.*\[4, 8, 16, 32\]"),
         (lambda: ResNet(50, block=3), "block=3: must be at least 4"),
-        (lambda: ResNet(50, convention="tf"), "convention='tf'.*torchvision"),
+        (lambda: ResNet(50, variant="tf"), "variant='tf'.*torchvision"),
         (lambda: ResNet(50, stride_on="5x5"), "stride_on='5x5'"),
         (lambda: ResNet(50, first_unit="half"), "first_unit='half'"),
         (lambda: ResNet(50, ceil_mode="yes"), "ceil_mode='yes'"),

@@ -8,11 +8,12 @@ import pytest
 from bs4 import BeautifulSoup
 
 import docstrings
-from built import ROOT, SITE
+from built_site import ROOT, SITE
 
+PACKAGE = ROOT / "code" / "atrous"
 MODULES = sorted(
-    path.stem
-    for path in (ROOT / "code" / "atrous").glob("*.py")
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    for path in PACKAGE.rglob("*.py")
     if path.stem != "__init__"
 )
 PAGES = sorted((SITE / "book" / "api").glob("*.html"))
@@ -37,10 +38,13 @@ def public(module):
 
 
 def test_every_module_has_its_place_in_both_lists():
-    sources = [ROOT / "book" / "api.md", *(ROOT / "book/api").glob("*.md")]
-    table, *pages = (path.read_text() for path in sources)
-    named = re.findall(r"^   atrous\.(\w+)$", table, re.M)
-    shown = re.findall(r"automodule:: atrous\.(\w+)", "".join(pages))
+    table = (ROOT / "book" / "api.md").read_text()
+    named = re.findall(r"^   atrous\.([\w.]+)$", table, re.M)
+    shown = []
+    for path in (ROOT / "book" / "api").glob("*.md"):
+        found = re.findall(r"automodule:: atrous\.([\w.]+)", path.read_text())
+        assert {name.partition(".")[0] for name in found} == {path.stem}
+        shown += found
     assert sorted(named) == sorted(shown) == MODULES
 
 

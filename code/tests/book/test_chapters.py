@@ -13,7 +13,7 @@ from nbval.plugin import comment_markers, metadata_tags
 
 import comparing
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "chapters"
 TOC = ROOT / "_toc.yml"
 NAMES = sorted(

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from bs4 import BeautifulSoup
 
-from built import SITE, contents, pages
+from built_site import SITE, contents, pages
 
 PAGES = pages()
 pytestmark = pytest.mark.usefixtures("site")

@@ -23,7 +23,7 @@ import execute
 import spread
 from comparing import Allowed
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def load(path):

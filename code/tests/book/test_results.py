@@ -11,7 +11,7 @@ from bs4 import BeautifulSoup
 import results
 from atrous.experiments.tables import Table
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONF = f"""import sys
 sys.path.append({str(ROOT / "code" / "sphinxext")!r})
 extensions = ["myst_nb", "sphinx_external_toc", "results"]

@@ -12,7 +12,7 @@ from bs4 import BeautifulSoup
 
 import launching
 import running
-from built import ROOT, SITE
+from built_site import ROOT, SITE
 
 CHAPTERS = sorted((SITE / "chapters").glob("*.html"))
 COSTS = json.loads((ROOT / running.COSTS).read_text())

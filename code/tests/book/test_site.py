@@ -14,7 +14,7 @@ from PIL import Image
 import assets
 import equations
 import finishing
-from built import SITE, pages
+from built_site import SITE, pages
 
 PAGES = [SITE / name for name in pages()]
 HEAD = """<head><meta name="viewport" content="a"/>
@@ -235,7 +235,7 @@ class TestBuilt:
 
     def test_is_described_and_names_no_other_site(self, soup):
         (tag,) = soup.find_all("meta", attrs={"name": "description"})
-        assert 10 < len(tag["content"]) <= finishing.MOST + 4
+        assert 10 < len(tag["content"]) <= finishing.LONGEST_DESCRIPTION + 4
         assert len(soup.find_all("meta", attrs={"name": "viewport"})) == 1
         for tag, name in (
             ("script", "src"),

@@ -18,7 +18,7 @@ import torch
 from bs4 import BeautifulSoup
 from torch import nn
 
-import built
+import built_site
 from atrous import arithmetic
 from atrous.arithmetic import Window
 from atrous.backbones.drn import drn_backbone, drn_plan
@@ -39,7 +39,7 @@ from atrous.layers.aspp import (
 )
 from atrous.layers.context import ContextModule
 from atrous.ops import dilated_conv
-from built import ROOT
+from built_site import ROOT
 
 FOLDER = ROOT / "code/snippets"
 FILES = {path.stem: path for path in sorted(FOLDER.glob("*.py"))}
@@ -471,7 +471,7 @@ def pages(site):
         name: BeautifulSoup(
             (site / name).read_text(encoding="utf-8"), "html.parser"
         )
-        for name in built.pages()
+        for name in built_site.pages()
     }
 
 

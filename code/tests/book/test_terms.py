@@ -10,7 +10,7 @@ from bs4 import BeautifulSoup
 
 import terms
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXTENSIONS = ROOT / "code" / "sphinxext"
 
 

@@ -3,7 +3,7 @@ import os
 import pytest
 from playwright.sync_api import sync_playwright
 
-from built import SITE, chromium, missing
+from built_site import SITE, chromium, missing
 from serving import served
 
 ARGS = (

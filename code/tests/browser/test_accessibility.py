@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 
-from built import contents, pages
+from built_site import contents, pages
 
 PAGES = pages()
 

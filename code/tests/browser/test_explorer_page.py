@@ -6,7 +6,7 @@ import pytest
 
 from atrous.arithmetic import Window, fields, output_size, usage, valid_weights
 from atrous.gridding import hybrid_rates
-from built import SITE
+from built_site import SITE
 
 PAGE = SITE / "book" / "explorer.html"
 STACKS = [

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 import nbformat
 import pytest
 
-from built import ROOT, SITE, contents, pages
+from built_site import ROOT, SITE, contents, pages
 
 PAGES = pages()
-MOST = 450_000  # bytes of a page, compressed, its figures aside
+LARGEST_PAGE = 450_000  # bytes of a page, compressed, its figures aside
 WEIGHED = {".html", ".css", ".js", ".woff2", ".woff", ".ttf"}
 FENCED = re.compile(r"^(`{3,}).*?^\1|`[^`]+`", re.MULTILINE | re.DOTALL)
 FORMULA = re.compile(r"\$\$.+?\$\$|\$[^$\s][^$]*\$", re.DOTALL)
@@ -109,7 +109,7 @@ def test_a_page_is_light(visit, name):
     kinds = {PurePosixPath(asset).suffix for asset in sizes}
     assert kinds >= {".html", ".css", ".js"}
     assert kinds & {".woff", ".woff2"}
-    assert sum(sizes.values()) <= MOST, sizes
+    assert sum(sizes.values()) <= LARGEST_PAGE, sizes
 
 
 def test_the_site_is_light():

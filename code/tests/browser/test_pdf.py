@@ -9,7 +9,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 import pdf
-from built import SITE, contents
+from built_site import SITE, contents
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from built import ROOT, SITE, contents
+from built_site import ROOT, SITE, contents
 
 CHAPTERS = [page for page in contents() if page.startswith("chapters/")]
 HIDDEN = {"remove-cell", "remove-input"}

@@ -20,7 +20,7 @@ from atrous.segmentation.base import MultiScale
 
 SEG = "fyu_drnseg_drn_c_26"
 KAZUTO = "kazuto_deeplabv2_resnet101_L"
-TORCHVISION = {"head": "torchvision", "output_stride": 8}
+TORCHVISION = {"variant": "torchvision", "output_stride": 8}
 
 
 def layout(reference, prefix=""):

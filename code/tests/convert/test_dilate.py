@@ -9,7 +9,7 @@ from references import error
 from torch import nn
 
 from atrous.arithmetic import Window, fields
-from atrous.backbones.resnet import CONVENTIONS, ResNet, ResNetClassifier
+from atrous.backbones.resnet import VARIANTS, ResNet, ResNetClassifier
 from atrous.backbones.vgg import VGG16
 from atrous.convert.dilate import dilate
 from atrous.experiments.parity import reference_fill_
@@ -181,19 +181,17 @@ def test_the_field_stays_where_it_was(stack, data):
 # Networks of the book -------------------------------------------------
 
 
-@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("size", [(97, 131), (64, 80)])
 @torch.no_grad()
-def test_resnet50_becomes_its_own_definition(convention, size):
-    coarse = ResNet(50, convention=convention).double().eval()
+def test_resnet50_becomes_its_own_definition(variant, size):
+    coarse = ResNet(50, variant=variant).double().eval()
     reference_fill_(coarse)
     x = torch.randn(1, 3, *size, dtype=torch.float64)
     expected = coarse(x)
     for output_stride in (16, 8, 4):
         found = dilate(coarse, output_stride)
-        defined = ResNet(
-            50, output_stride=output_stride, convention=convention
-        )
+        defined = ResNet(50, output_stride=output_stride, variant=variant)
         defined.double().eval().load_state_dict(found.state_dict())
         y, step = found(x), 32 // output_stride
         assert error(y, defined(x)) < 1e-12

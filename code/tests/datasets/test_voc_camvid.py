@@ -9,13 +9,13 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from atrous.datasets.base import (
+from atrous.datasets.camvid import CAMVID_CLASSES, CAMVID_COLOURS, CamVid
+from atrous.datasets.pairs import (
     IGNORE,
     colourise,
     labels_from_colours,
     voc_colour_map,
 )
-from atrous.datasets.camvid import CAMVID_CLASSES, CAMVID_COLOURS, CamVid
 from atrous.datasets.voc import VOC_CLASSES, PascalVOC
 
 # datasets/pascal_voc.json of github.com/fyu/dilation, Yu & Koltun's palette.

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.morphology import thin
 
-from atrous.datasets.base import IGNORE
+from atrous.datasets.pairs import IGNORE
 from atrous.edges.thinning import contours, suppress
 
 

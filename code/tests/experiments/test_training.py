@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from atrous.datasets.base import IGNORE
+from atrous.datasets.pairs import IGNORE
 from atrous.experiments import tasks, training
 from atrous.experiments.metrics import (
     Scores,

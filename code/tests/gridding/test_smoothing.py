@@ -351,7 +351,7 @@ def test_phase_graph_at_rate_2(smoothing, options, edges):
 @pytest.mark.parametrize("smoothing", TRAINED)
 @torch.no_grad()
 def test_a_smoothed_network_starts_as_the_plain_one(smoothing):
-    plain = ResNet(18, output_stride=8, convention="caffe").double().eval()
+    plain = ResNet(18, output_stride=8, variant="caffe").double().eval()
     network = smooth_(copy.deepcopy(plain), smoothing=smoothing)
     missing, unexpected = network.load_state_dict(
         plain.state_dict(), strict=False

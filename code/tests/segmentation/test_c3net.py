@@ -44,7 +44,7 @@ def test_the_encoder_is_the_released_one():
     assert_same_state(network, reference)
     reference_fill_(network)
     for _, x, expected in recorded(reference):
-        assert_equal(network.scores(x), expected)
+        assert_equal(network.logits(x), expected)
 
 
 @torch.no_grad()
@@ -57,7 +57,7 @@ def test_the_network_is_the_released_one():
     reference_fill_(network)
     for _, x, expected in recorded(reference):
         assert_equal(network(x), expected)
-        assert_equal(network.scores(x), expected)
+        assert_equal(network.logits(x), expected)
 
 
 def test_published_numbers():
@@ -143,9 +143,9 @@ def test_pictures_of_any_size():
     network = meta("c3net", num_classes=9, p=1, q=1)
     for size in ((64, 96), (61, 83), (1, 9), (15, 2)):
         x = torch.empty(2, 3, *size, device="meta")
-        assert network.scores(x).shape == network(x).shape == (2, 9, *size)
+        assert network.logits(x).shape == network(x).shape == (2, 9, *size)
         cells = [-(-n // 8) for n in size]
-        assert network.encoder.scores(x).shape == (2, 9, *cells)
+        assert network.encoder.logits(x).shape == (2, 9, *cells)
 
 
 @pytest.mark.parametrize("size", [(40, 48), (41, 43)])

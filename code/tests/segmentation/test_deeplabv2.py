@@ -12,7 +12,7 @@ from atrous.arithmetic import fields, output_size
 from atrous.experiments.parity import reference_fill_, reference_input
 from atrous.layers.aspp import SummedASPP, fc_layers, score_layers
 from atrous.layers.spec import SpecStack, windows
-from atrous.segmentation.base import DeepLab, MultiScale
+from atrous.segmentation.base import EncoderDecoder, MultiScale
 from atrous.segmentation.deeplabv2 import (
     FIELDS_OF_VIEW,
     deeplabv2_resnet,
@@ -53,7 +53,7 @@ def test_networks_are_the_references(name, reference):
     ]
     assert shapes == [shape for _, _, shape in reference["state_dict"]]
     for _, x, expected in recorded(reference):
-        assert_equal(network.scores(x), expected)
+        assert_equal(network.logits(x), expected)
 
 
 def test_every_network_has_its_published_count():
@@ -88,7 +88,7 @@ def test_pictures_of_any_size_on_the_meta_device(name):
     network = meta(name, num_classes=5)
     picture = torch.empty(2, 3, 97, 130, device="meta")
     assert network(picture).shape == (2, 5, 97, 130)
-    assert network.scores(picture).shape == (2, 5, 13, 17 + ("vgg" in name))
+    assert network.logits(picture).shape == (2, 5, 13, 17 + ("vgg" in name))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_forward_is_the_scores_upsampled():
     network = deeplabv2_resnet(depth=18, num_classes=2).double().eval()
     reference_fill_(network)
     x = reference_input(1, 3, 57, 41)
-    scores = network.scores(x)
+    scores = network.logits(x)
     size = scores.shape[2:]
     for axis, side in ((2, 57), (3, 41)):
         cells = scores.shape[axis]
@@ -121,7 +121,7 @@ def test_forward_is_the_scores_upsampled():
             scores.index_select(axis, (low + 1).clamp(max=cells - 1)),
             place.frac().view(shape),
         )
-    assert network.scores(x).shape[2:] == size
+    assert network.logits(x).shape[2:] == size
     torch.testing.assert_close(network(x), scores)
 
 
@@ -187,7 +187,7 @@ def test_multi_scale_is_the_maximum_over_scales():
     """Scales map pixels by the scale itself, not by the rounded size."""
     x = torch.randn(1, 2, 41, 50, dtype=torch.float64)
     network = MultiScale(Doubled())
-    found = network.scores(x)
+    found = network.logits(x)
     assert found.shape == (1, 2, 11, 13)
     maps = []
     for scale in (1, 0.75, 0.5):
@@ -207,7 +207,7 @@ def test_multi_scale_fuses_in_training_too_and_shares_weights():
     inner = deeplabv2_resnet(depth=18, num_classes=2)
     network = MultiScale(inner)
     assert count(network) == count(inner)
-    assert network.train().scores(torch.rand(2, 3, 64, 64)).ndim == 4
+    assert network.train().logits(torch.rand(2, 3, 64, 64)).ndim == 4
     network.eval()
     x = torch.rand(1, 3, 64, 64)
     network(x).sum().backward()
@@ -249,5 +249,7 @@ def test_wrong_values_are_named(call, message):
 
 
 def test_any_backbone_and_head_will_do():
-    network = DeepLab(nn.AvgPool2d(4), nn.Conv2d(3, 2, 1))
+    network = EncoderDecoder(
+        nn.AvgPool2d(4), nn.Conv2d(3, 2, 1), num_classes=2, output_stride=4
+    )
     assert network(torch.rand(1, 3, 21, 22)).shape == (1, 2, 21, 22)

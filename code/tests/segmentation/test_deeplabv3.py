@@ -23,7 +23,7 @@ from atrous.segmentation.deeplabv3 import (
 
 PARALLEL = [n for n in zoo.names() if n.startswith("deeplabv3_resnet")]
 CASCADES = [n for n in zoo.names() if n.startswith("deeplabv3_cascade")]
-TORCHVISION = {"head": "torchvision", "output_stride": 8}
+TORCHVISION = {"variant": "torchvision", "output_stride": 8}
 UNITS = {"18": 2, "34": 3, "50": 3, "101": 3, "152": 3}
 
 
@@ -86,7 +86,7 @@ def test_networks_are_the_references(reference, options):
         (321, 353),  # the only maps larger than the rates
     ]
     for _, x, expected in outputs:
-        found = network(x) if options else network.scores(x)
+        found = network(x) if options else network.logits(x)
         assert_equal(found, expected)
 
 
@@ -116,7 +116,7 @@ def test_published_counts():
         name = f"deeplabv3_resnet{depth}"
         assert count(meta(name)) == paper
         assert count(meta(name, output_stride=8)) == paper
-        assert count(meta(name, head="torchvision")) == torchvision
+        assert count(meta(name, variant="torchvision")) == torchvision
 
 
 @pytest.mark.parametrize("depth", ["18", "34", "50", "101", "152"])
@@ -143,7 +143,7 @@ def test_a_replica_adds_the_same_at_every_output_stride(depth):
 )
 def test_rates_follow_the_output_stride(stride, first_two, last, aspp):
     network = meta(
-        "deeplabv3_resnet50", head="torchvision", output_stride=stride
+        "deeplabv3_resnet50", variant="torchvision", output_stride=stride
     )
     assert rates(network.backbone.layer3) == first_two
     assert rates(network.backbone.layer4) == last
@@ -226,7 +226,7 @@ def test_other_libraries_variants():
     assert count(smp) == 39_638_869
     vainf = meta("deeplabv3_resnet101", **TORCHVISION, dropout=0.1)
     assert vainf.head.aspp.project.conv_drop.p == 0.1
-    mixed = meta("deeplabv3_resnet50", convention="torchvision")
+    mixed = meta("deeplabv3_resnet50", backbone_variant="torchvision")
     assert rates(mixed.backbone.layer4) == [1, 4, 8]
     assert not mixed.backbone.maxpool.ceil_mode
     twice = meta("deeplabv3_resnet50", **TORCHVISION, multi_grid=(3, 2, 1))
@@ -234,23 +234,23 @@ def test_other_libraries_variants():
 
 
 @pytest.mark.parametrize(
-    ("depth", "convention", "size"),
+    ("depth", "variant", "size"),
     [(18, "torchvision", (129, 90)), (50, "caffe", (97, 131))],
 )
 @torch.no_grad()
-def test_a_cascade_is_exact_at_every_output_stride(depth, convention, size):
+def test_a_cascade_is_exact_at_every_output_stride(depth, variant, size):
     """Table 1 compares one set of weights: the coarse grid is the same."""
     name = f"deeplabv3_cascade_resnet{depth}"
-    options = {"convention": convention, "num_classes": 3}
+    options = {"backbone_variant": variant, "num_classes": 3}
     coarse = zoo.build(name, output_stride=256, **options).double().eval()
     reference_fill_(coarse)
     x = torch.randn(1, 3, *size, dtype=torch.float64)
-    expected = coarse.scores(x)
+    expected = coarse.logits(x)
     assert expected.shape == (1, 3, 1, 1)
     for stride in (128, 64, 32, 16, 8):
         network = meta(name, output_stride=stride, **options)
         network.load_state_dict(coarse.state_dict(), assign=True)
-        found = network.scores(x)
+        found = network.logits(x)
         assert found.shape[2:] == tuple(-(-side // stride) for side in size)
         step = 256 // stride
         torch.testing.assert_close(found[..., ::step, ::step], expected)
@@ -349,7 +349,7 @@ def test_momentum_is_the_papers_in_torchs_convention(name):
     other = meta(name, bn_momentum=0.1)
     assert {m.momentum for m in norms(other)} == {0.1}
     if "cascade" not in name:
-        theirs = meta(name, head="torchvision")
+        theirs = meta(name, variant="torchvision")
         assert {m.momentum for m in norms(theirs)} == {0.1}
 
 
@@ -363,7 +363,7 @@ def test_dropout_is_torchvisions_only():
 
     assert dropouts(meta("deeplabv3_resnet50")) == []
     assert dropouts(meta("deeplabv3_cascade_resnet50")) == []
-    theirs = meta("deeplabv3_resnet50", head="torchvision")
+    theirs = meta("deeplabv3_resnet50", variant="torchvision")
     assert dropouts(theirs) == [("head.aspp.project.conv_drop", 0.5)]
     head = ASPP([branch_layers(width=256)], 4, dropout=0.5)
     x = torch.rand(4, 4, 8, 8)
@@ -419,7 +419,7 @@ def test_pictures_of_any_size_on_the_meta_device(name):
             # Caffe's pooling gives maps of even sides one cell more.
             stem = [(side + 1) // 2 // 2 + 1 for side in size]
             cells = [-(-side * 4 // stride) for side in stem]
-            assert network.scores(picture).shape == (2, 5, *cells)
+            assert network.logits(picture).shape == (2, 5, *cells)
         assert network(picture).shape == (2, 5, 64, 7)
 
 
@@ -431,10 +431,10 @@ def test_forward_is_the_scores_upsampled():
         ).eval()
         x = torch.rand(1, 3, 65, 49)
         expected = F.interpolate(
-            network.scores(x), (65, 49), mode="bilinear", align_corners=align
+            network.logits(x), (65, 49), mode="bilinear", align_corners=align
         )
         assert torch.equal(network(x), expected)
-        corners = [y[..., -1, -1] for y in (network(x), network.scores(x))]
+        corners = [y[..., -1, -1] for y in (network(x), network.logits(x))]
         assert error(*corners) < 1e-5
 
 
@@ -489,9 +489,9 @@ def parallel(**options):
         (lambda: cascade(output_stride=512), r"=512.*128, 256\]"),
         (lambda: cascade(block=5, output_stride=128), r"=128.*32, 64\]"),
         (lambda: cascade(block=3), "block=3"),
-        (lambda: parallel(head="tf"), "head='tf'.*paper.*torchvision"),
-        (lambda: parallel(convention="tf"), "convention='tf'"),
-        (lambda: cascade(convention="tf"), "convention='tf'"),
+        (lambda: parallel(variant="tf"), "variant='tf'.*paper.*torchvision"),
+        (lambda: parallel(backbone_variant="tf"), "variant='tf'"),
+        (lambda: cascade(backbone_variant="tf"), "variant='tf'"),
         (lambda: parallel(first_unit="half"), "first_unit='half'"),
         (lambda: parallel(multi_grid=(1, 2)), "ResNet-50 needs 3"),
         (lambda: cascade(multi_grid=(1, 0, 1)), r"multi_grid=\(1, 0, 1\)"),

@@ -21,7 +21,7 @@ from atrous.experiments.parity import reference_fill_, reference_input
 from atrous.layers.aspp import ASPP, branch_layers
 from atrous.layers.spec import SpecStack, windows
 from atrous.segmentation.deeplabv3plus import (
-    HEADS,
+    VARIANTS,
     deeplabv3plus_resnet,
     separable_branch,
 )
@@ -77,8 +77,8 @@ def test_the_network_is_the_librarys():
         ("resnet50", {}, 26_682_725),
         ("resnet101", {}, 45_674_853),
         ("resnet101", {"separable": False}, 58_202_469),
-        ("resnet101", {"head": "paper"}, 45_688_261),
-        ("resnet101", {"head": "paper", "separable": False}, 59_344_309),
+        ("resnet101", {"variant": "paper"}, 45_688_261),
+        ("resnet101", {"variant": "paper", "separable": False}, 59_344_309),
     ],
 )
 def test_exact_counts(name, options, parameters):
@@ -183,10 +183,10 @@ def test_a_lost_tap_is_reported_of_a_separable_branch_too():
 )
 def test_rates_follow_the_output_stride(stride, aspp):
     for name in ("deeplabv3plus_resnet18", "deeplabv3plus_xception41"):
-        network = meta(name, output_stride=stride, head="paper")
+        network = meta(name, output_stride=stride, variant="paper")
         assert rates(network.head.context.aspp) == aspp
         assert network.backbone.output_stride == stride
-        library = meta(name, output_stride=stride, head="smp")
+        library = meta(name, output_stride=stride, variant="smp")
         assert rates(library.head.context.aspp) == [12, 24, 36]
         given = meta(name, output_stride=stride, rates=(2, 5))
         assert rates(given.head.context.aspp) == [2, 5]
@@ -202,13 +202,16 @@ def test_resnets_of_both_heads():
         assert rates(library.layer4) == [4] * units * twice
         assert not library.maxpool.ceil_mode
         grid = [2 * r for r in (1, 2, 4)[:units] for _ in range(twice)]
-        paper = meta(name, head="paper").backbone
+        paper = meta(name, variant="paper").backbone
         assert rates(paper.layer4) == grid
         assert paper.maxpool.ceil_mode
-    mixed = meta(name, head="paper", convention="torchvision")
+    mixed = meta(name, variant="paper", backbone_variant="torchvision")
     assert rates(mixed.backbone.layer4) == [1, 4, 8]
     full = meta(
-        name, head="paper", convention="torchvision", first_unit="full"
+        name,
+        variant="paper",
+        backbone_variant="torchvision",
+        first_unit="full",
     )
     assert rates(full.backbone.layer4) == [2, 4, 8]
     plain = meta(name, multi_grid=(3, 2, 1))
@@ -266,28 +269,28 @@ def test_the_decoder_by_hand():
             align_corners=align,
         )
         y = head.fuse(torch.cat([context, head.reduce(low)], 1))
-        torch.testing.assert_close(network.scores(x), y)
+        torch.testing.assert_close(network.logits(x), y)
         y = F.interpolate(y, (70, 95), mode="bilinear", align_corners=align)
         torch.testing.assert_close(network(x), y)
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.usefixtures("quiet")
 @torch.no_grad()
-def test_without_its_decoder_the_network_is_the_aspp(head):
-    options = {"head": head, "num_classes": 3, "width": 8}
+def test_without_its_decoder_the_network_is_the_aspp(variant):
+    options = {"variant": variant, "num_classes": 3, "width": 8}
     network = deeplabv3plus_resnet(18, decoder=False, **options).eval()
     x = torch.rand(1, 3, 65, 65)
-    scores = network.scores(x)
+    scores = network.logits(x)
     assert scores.shape == (1, 3, 5, 5)
     context = network.head.aspp(network.backbone(x))
-    if head == "smp":
+    if variant == "smp":
         context = network.head.extra(context)
     torch.testing.assert_close(scores, network.head.fuse.score(context))
     whole = deeplabv3plus_resnet(18, **options)
     convolutions = [n for n, _ in whole.head.fuse.named_children()]
     assert convolutions[-1] == "score"
-    assert f"fuse{HEADS[head]['fusions']}_pointwise" in convolutions
+    assert f"fuse{VARIANTS[variant]['fusions']}_pointwise" in convolutions
     added = [whole.head.reduce, *[*whole.head.fuse][:-1]]
     assert count(whole) - count(network) == sum(map(count, added)) > 0
 
@@ -306,14 +309,20 @@ def test_the_pooled_branch_can_be_left_out():
 
 
 def test_momentum_and_dropout_of_both_heads():
-    for head, momentum, dropout in (("paper", 0.0003, 0.1), ("smp", 0.1, 0.5)):
-        network = meta("deeplabv3plus_resnet18", head=head)
+    for variant, momentum, dropout in (
+        ("paper", 0.0003, 0.1),
+        ("smp", 0.1, 0.5),
+    ):
+        network = meta("deeplabv3plus_resnet18", variant=variant)
         norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
         assert {m.momentum for m in norms} == {momentum}
         drops = [m for m in network.modules() if isinstance(m, nn.Dropout)]
         assert [m.p for m in drops] == [dropout]
         other = meta(
-            "deeplabv3plus_resnet18", head=head, dropout=0, bn_momentum=0.2
+            "deeplabv3plus_resnet18",
+            variant=variant,
+            dropout=0,
+            bn_momentum=0.2,
         )
         assert other.head.fuse.fuse1_pointwise_bn.momentum == 0.2
         assert not any(isinstance(m, nn.Dropout) for m in other.modules())
@@ -344,7 +353,7 @@ def test_pictures_of_any_size_on_the_meta_device(name):
         network = meta(name, num_classes=5, output_stride=stride)
         picture = torch.empty(2, 3, *size, device="meta")
         cells = [-(-side // 4) for side in size]
-        assert network.scores(picture).shape == (2, 5, *cells)
+        assert network.logits(picture).shape == (2, 5, *cells)
         assert network(picture).shape == (2, 5, *size)
 
 
@@ -379,8 +388,8 @@ def build(**options):
     [
         (lambda: build(num_classes=0), "num_classes=0"),
         (lambda: build(output_stride=64), r"=64.*\[4, 8, 16, 32\]"),
-        (lambda: build(head="tf"), "head='tf'.*paper.*smp"),
-        (lambda: build(convention="tf"), "convention='tf'"),
+        (lambda: build(variant="tf"), "variant='tf'.*paper.*smp"),
+        (lambda: build(backbone_variant="tf"), "variant='tf'"),
         (lambda: build(first_unit="half"), "first_unit='half'"),
         (lambda: build(multi_grid=(1, 2)), "ResNet-50 needs 3"),
         (lambda: build(rates=(6, 0)), "rate=0"),
@@ -391,8 +400,8 @@ def build(**options):
         (lambda: separable_branch(4, rate=0), "rate=0"),
         (lambda: zoo.build("deeplabv3plus_xception66"), "did you mean"),
         (
-            lambda: meta("deeplabv3plus_xception65", head="tf"),
-            "head='tf'",
+            lambda: meta("deeplabv3plus_xception65", variant="tf"),
+            "variant='tf'",
         ),
     ],
 )
@@ -402,4 +411,4 @@ def test_wrong_values_are_named(call, message):
 
 
 def test_every_head_sets_the_same_choices():
-    assert len({frozenset(choices) for choices in HEADS.values()}) == 1
+    assert len({frozenset(choices) for choices in VARIANTS.values()}) == 1

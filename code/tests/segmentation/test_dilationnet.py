@@ -76,7 +76,7 @@ def test_whole_networks_are_the_released_ones(name, reference):
     outputs["fc-final"] = final
     outputs["ct_final"] = outputs["ctx_final"] = network.context(final)
     outputs["prob"] = outputs["ct_final"].softmax(1)
-    assert torch.equal(network.scores(x), outputs["ct_final"])
+    assert torch.equal(network.logits(x), outputs["ct_final"])
     for layer, expected in reference["outputs"].items():
         layer = layer.removesuffix("_in412x436")
         assert deviation(outputs[layer], expected) < 1e-9, layer
@@ -212,14 +212,14 @@ def test_paddings_differ_only_near_the_border():
 def test_noise_of_large_is_its_standard_deviation_and_seeded():
     def draw(seed):
         generator = torch.Generator().manual_seed(seed)
-        return ContextModule(4, width="large", generator=generator)
+        return ContextModule(4, form="large", generator=generator)
 
     weight = draw(0).layers.layer4.weight
     off_centre = weight[:, :, 0, 0]
     assert off_centre.std().item() == pytest.approx(0.01, rel=0.1)
     assert torch.equal(weight, draw(0).layers.layer4.weight)
     assert not torch.equal(weight, draw(1).layers.layer4.weight)
-    default = ContextModule(4, width="large")  # noise 0.01, from torch's own
+    default = ContextModule(4, form="large")  # noise 0.01, from torch's own
     spread = default.layers.layer4.weight[:, :, 0, 0].std().item()
     assert spread == pytest.approx(0.01, rel=0.2)
     basic = ContextModule(4).layers.layer4.weight
@@ -230,7 +230,7 @@ def test_random_init_is_xaviers():
     def draw(seed):
         generator = torch.Generator().manual_seed(seed)
         return ContextModule(
-            8, width="large", init="random", generator=generator
+            8, form="large", init="random", generator=generator
         )
 
     module = draw(0)
@@ -315,7 +315,7 @@ def test_pictures_of_any_size_on_the_meta_device(name, size):
     classes = network.context.layers[-1].out_channels
     assert network(picture).shape == (2, classes, *size)
     padded = torch.empty(1, 3, 900, 900, device="meta")
-    assert network.scores(padded).shape == (1, classes, 66, 66)
+    assert network.logits(padded).shape == (1, classes, 66, 66)
 
 
 @pytest.mark.parametrize(
@@ -338,10 +338,10 @@ def test_a_picture_is_its_scores_upsampled():
     margins = ((0, 0), (0, 0), (186, 189), (186, 186))
     padded = torch.from_numpy(np.pad(x.numpy(), margins, mode="reflect"))
     assert torch.equal(pad(x), padded)
-    final = network.front_end.scores(padded)
+    final = network.front_end.logits_of_padded(padded)
     assert final.min() < 0  # a ReLU between the two halves would show
     scores = network.context(final)
-    assert torch.equal(network.scores(padded), scores)
+    assert torch.equal(network.logits(padded), scores)
     assert scores.shape == (1, 2, 3, 2)
     # Score (i, j) stands at pixel (8 i + 3.5, 8 j + 3.5); borders are held.
     for axis, shape in ((2, (21, 1)), (3, (16,))):
@@ -384,7 +384,10 @@ def test_reflect_pad_is_torchs_and_numpys():
     ("call", "message"),
     [
         (lambda: zoo.build("dilation8_vok"), "did you mean 'dilation8_voc'"),
-        (lambda: zoo.build("unet"), "must be one of .*dilation10_cityscapes"),
+        (
+            lambda: zoo.build("unet"),
+            "Segmentation.*dilation10_cityscapes.*hed.*drn_",
+        ),
         (lambda: ContextModule(0), "num_classes=0"),
         (lambda: ContextModule(3, levels=4), "levels=4"),
         (lambda: ContextModule(3, width="huge"), "width='huge'"),
@@ -397,13 +400,13 @@ def test_reflect_pad_is_torchs_and_numpys():
         (lambda: reflect_pad(torch.rand(1, 3, 1, 9), 1, (1, 1)), "below 2"),
         (lambda: reflect_pad(torch.rand(1, 3, 9, 9), -1, (1, 1)), "-1"),
         (
-            lambda: meta("dilation8_voc").scores(
+            lambda: meta("dilation8_voc").logits(
                 torch.empty(1, 3, 901, 900, device="meta")
             ),
             r"\(1, 3, 901, 900\).*372 more",
         ),
         (
-            lambda: meta("dilation8_voc").scores(
+            lambda: meta("dilation8_voc").logits(
                 torch.empty(1, 3, 372, 900, device="meta")
             ),
             "372",

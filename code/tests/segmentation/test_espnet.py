@@ -50,7 +50,7 @@ def test_networks_are_the_released_ones(name, reference, options):
     assert_same_state(network, reference)
     reference_fill_(network)
     for _, x, expected in recorded(reference):
-        scores = network.scores(x)
+        scores = network.logits(x)
         assert_equal(scores, expected)
         upsampled = F.interpolate(scores, x.shape[2:], mode="bilinear")
         # At stride 1 that is the scores themselves.
@@ -184,7 +184,7 @@ def test_pictures_of_any_size(name):
     for size in ((64, 96), (61, 83), (1, 9), (15, 2)):
         x = torch.empty(2, 3, *size, device="meta")
         cells = size if name == "espnet" else [-(-n // 8) for n in size]
-        assert network.scores(x).shape == (2, 9, *cells)
+        assert network.logits(x).shape == (2, 9, *cells)
         assert network(x).shape == (2, 9, *size)
 
 

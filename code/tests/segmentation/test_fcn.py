@@ -75,7 +75,7 @@ def test_pictures_of_any_size_on_the_meta_device(height, width, stride):
     network = meta(f"fcn{stride}s_vgg16", num_classes=2)
     picture = torch.empty(1, 3, height, width, device="meta")
     assert network(picture).shape == (1, 2, height, width)
-    cells = network.scores(picture).shape[2:]
+    cells = network.logits(picture).shape[2:]
     for side, n in zip((height, width), cells, strict=True):
         last = network.field.start + (n - 1) * stride
         assert network.field.start < stride / 2
@@ -173,7 +173,7 @@ def test_skips_by_hand():
         skip = network.scoring[name](maps[name])
         rows, columns = (slice(offset, offset + n) for n in y.shape[2:])
         y = y + skip[..., rows, columns]
-    torch.testing.assert_close(network.scores(x), y)
+    torch.testing.assert_close(network.logits(x), y)
     y = transposed_bilinear(y, 8, padding=0)
     torch.testing.assert_close(network(x), y[..., 31:76, 31:101])
 

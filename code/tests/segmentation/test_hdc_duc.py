@@ -145,8 +145,8 @@ def test_pictures_of_any_size_on_the_meta_device(size):
     picture = torch.empty(2, 3, *size, device="meta")
     assert network(picture).shape == (2, 5, *size)
     if size == (96, 128):
-        assert network.scores(picture).shape == (2, 5, 96, 128)
-        coarse = meta(NAME, upscale=2).scores(picture)
+        assert network.logits(picture).shape == (2, 5, 96, 128)
+        coarse = meta(NAME, upscale=2).logits(picture)
         assert coarse.shape == (2, 19, 24, 32)
 
 
@@ -154,20 +154,20 @@ def test_pictures_of_any_size_on_the_meta_device(size):
 def test_whole_cells_need_no_interpolation_and_others_are_padded():
     network = small()
     x = reference_input(1, 3, 40, 56)
-    assert torch.equal(network(x), network.scores(x))
+    assert torch.equal(network(x), network.logits(x))
     part = x[..., :37, :49]
     padded = torch.zeros_like(x)
     padded[..., :37, :49] = part
     found = network(part)
     assert found.shape == (1, 3, 37, 49)
-    assert torch.equal(found, network.scores(padded)[..., :37, :49])
+    assert torch.equal(found, network.logits(padded)[..., :37, :49])
 
 
 @torch.no_grad()
 def test_smaller_cells_are_upsampled_bilinearly():
     network = small(upscale=2, rates=(1, 2))
     x = reference_input(1, 3, 40, 56)
-    scores = network.scores(x)
+    scores = network.logits(x)
     assert scores.shape == (1, 3, 10, 14)
     assert len(network.head) == 2
     expected = F.interpolate(scores, (40, 56), mode="bilinear")

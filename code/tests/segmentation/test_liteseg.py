@@ -158,7 +158,7 @@ def test_the_decoder_by_hand():
             align_corners=align,
         )
         y = network.head.fuse(torch.cat([context, low], 1))
-        torch.testing.assert_close(network.scores(x), y)
+        torch.testing.assert_close(network.logits(x), y)
         y = F.interpolate(y, (70, 95), mode="bilinear", align_corners=align)
         torch.testing.assert_close(network(x), y)
 
@@ -168,7 +168,7 @@ def test_the_decoder_by_hand():
 def test_without_its_decoder():
     network = liteseg_mobilenetv2(decoder=False).eval()
     x = torch.rand(1, 3, 65, 65)
-    scores = network.scores(x)
+    scores = network.logits(x)
     assert scores.shape == (1, 19, 3, 3)
     context = network.head.context(network.backbone.features(x)["last"])
     torch.testing.assert_close(scores, network.head.fuse.score(context))
@@ -182,7 +182,7 @@ def test_pictures_of_any_size_on_the_meta_device():
         )
         picture = torch.empty(2, 3, *size, device="meta")
         cells = [-(-side // 4) for side in size]
-        assert network.scores(picture).shape == (2, 5, *cells)
+        assert network.logits(picture).shape == (2, 5, *cells)
         assert network(picture).shape == (2, 5, *size)
         context = network.backbone.features(picture)["last"]
         assert context.shape[2:] == tuple(-(-side // stride) for side in size)

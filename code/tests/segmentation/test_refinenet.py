@@ -57,7 +57,7 @@ def test_light_weight_refinenet_is_the_released_one():
     assert_same_state(network, reference)
     reference_fill_(network)
     for _, x, expected in recorded(reference):
-        assert_equal(network.scores(x), expected)
+        assert_equal(network.logits(x), expected)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_pictures_of_any_size_on_the_meta_device(name):
     for size in ((97, 130), (64, 7)):
         picture = torch.empty(2, 3, *size, device="meta")
         cells = [-(-side // 4) for side in size]
-        assert network.scores(picture).shape == (2, 5, *cells)
+        assert network.logits(picture).shape == (2, 5, *cells)
         assert network(picture).shape == (2, 5, *size)
 
 
@@ -226,7 +226,7 @@ def test_forward_is_the_scores_upsampled():
     network = filled(refinenet_resnet(18, num_classes=2, light=True))
     x = reference_input(1, 3, 65, 49)
     expected = F.interpolate(
-        network.scores(x), (65, 49), mode="bilinear", align_corners=False
+        network.logits(x), (65, 49), mode="bilinear", align_corners=False
     )
     torch.testing.assert_close(network(x), expected)
 
@@ -236,7 +236,7 @@ def test_a_dilated_backbone_keeps_the_finest_levels():
     dense = refinenet_resnet(18, light=True, output_stride=8)
     maps = dense.backbone.features(torch.rand(1, 3, 65, 65))
     assert [maps[n].shape[2] for n in dense.levels] == [9, 9, 9, 17]
-    assert dense.scores(torch.rand(1, 3, 65, 65)).shape == (1, 21, 17, 17)
+    assert dense.logits(torch.rand(1, 3, 65, 65)).shape == (1, 21, 17, 17)
 
 
 @pytest.mark.parametrize("light", [True, False])

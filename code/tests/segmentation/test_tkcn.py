@@ -211,7 +211,7 @@ def test_pictures_of_any_size(depth, output_stride):
     for size in ((64, 96), (61, 83), (1, 9)):
         x = torch.empty(2, 3, *size, device="meta")
         cells = [-(-n // output_stride) for n in size]
-        assert network.scores(x).shape == (2, 7, *cells)
+        assert network.logits(x).shape == (2, 7, *cells)
         assert network(x).shape == (2, 7, *size)
 
 
@@ -222,7 +222,7 @@ def test_forward_is_the_scores_upsampled():
     for align in (False, True):
         network = tkcn(align_corners=align, num_classes=3, **options).eval()
         expected = F.interpolate(
-            network.scores(x), (33, 40), mode="bilinear", align_corners=align
+            network.logits(x), (33, 40), mode="bilinear", align_corners=align
         )
         assert torch.equal(network(x), expected)
 
