@@ -1,6 +1,7 @@
 import contextlib
 import os
 import random
+import warnings
 
 import numpy as np
 import pytest
@@ -83,3 +84,11 @@ def site():
         words = "THE SITE IS NOT BUILT AND NOT CHECKED: run `make book`"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(words)
     return SITE
+
+
+@pytest.fixture
+def quiet():
+    """For small pictures, whose maps are smaller than the rates."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="on a feature map of")
+        yield

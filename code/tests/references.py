@@ -42,7 +42,8 @@ def assert_same_state(network, reference):
         if not name.endswith("num_batches_tracked")
     ]
     assert shapes == [shape for _, _, shape in reference["state_dict"]]
-    assert count(network) == reference["parameters"]
+    stated = reference.get("trainable", reference.get("parameters"))
+    assert count(network) == stated
 
 
 def count(module):

@@ -119,6 +119,7 @@ class FCN(Segmenter):
                 f"prediction_stride={prediction_stride}: must be one of "
                 f"{[*SKIPS]}"
             )
+        self.prediction_stride = prediction_stride
         plan, names = fcn_layers(), SKIPS[prediction_stride]
         self.backbone = SpecStack(plan, 3)
         self.scoring = nn.ModuleDict(

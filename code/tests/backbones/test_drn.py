@@ -3,7 +3,15 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from references import assert_equal, count, error, meta, record, recorded
+from references import (
+    assert_equal,
+    assert_same_state,
+    count,
+    error,
+    meta,
+    record,
+    recorded,
+)
 from torch import nn
 
 from atrous import zoo
@@ -40,16 +48,6 @@ PARAMETERS = {
 }
 
 # ---- parity with the released networks
-
-
-def assert_same_state(network, reference):
-    shapes = [
-        list(tensor.shape)
-        for key, tensor in network.state_dict().items()
-        if not key.endswith("num_batches_tracked")
-    ]
-    assert shapes == [shape for _, _, shape in reference["state_dict"]]
-    assert count(network) == reference["trainable"]
 
 
 @pytest.mark.parametrize(
@@ -269,7 +267,7 @@ def test_pictures_of_any_size_on_the_meta_device(name):
         x = torch.empty(2, 3, *size, device="meta")
         cells = tuple(-(-side // 8) for side in size)
         assert classifier(x).shape == (2, 5)
-        assert classifier.logits(x).shape == (2, 5, *cells)
+        assert classifier.dense_logits(x).shape == (2, 5, *cells)
         for network in (bilinear, transposed):
             assert network(x).shape == (2, 7, *size)
             assert network.logits(x).shape == (2, 7, *cells)
@@ -287,7 +285,7 @@ def test_a_picture_is_the_mean_of_its_places(name):
     network = DRNClassifier(name, num_classes=4).double().eval()
     reference_fill_(network)
     x = reference_input(2, 3, 57, 41)
-    scores = network.logits(x)
+    scores = network.dense_logits(x)
     assert scores.shape == (2, 4, 8, 6)
     torch.testing.assert_close(network(x), scores.mean((2, 3)))
     features = network.backbone(x)
@@ -427,8 +425,8 @@ def test_dtypes_and_gradients(name, dtype):
     ("call", "message"),
     [
         (lambda: drn_plan("drn_c_27"), r"'drn_c_27'.*drn_c_26"),
-        (lambda: drn_windows("resnet"), "variant='resnet'"),
-        (lambda: drn_backbone("drn"), "variant='drn'"),
+        (lambda: drn_windows("resnet"), "name='resnet'"),
+        (lambda: drn_backbone("drn"), "name='drn'"),
         (lambda: meta("drn_c_26", first_unit="full"), "='full': drn_c_26"),
         (lambda: meta("drn_d_22_seg", first_unit="x"), "first_unit='x'"),
         (lambda: meta("drn_a_18", first_unit="half"), "first_unit='half'"),

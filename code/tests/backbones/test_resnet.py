@@ -116,7 +116,7 @@ def test_rates_unit_by_unit(depth):
     given = {2: range(2, 2 + UNITS[depth][1]), 4: UNITS[depth][3] * [7]}
     with torch.device("meta"):
         plain = geometry(ResNet(depth, **options))
-        found = geometry(ResNet(depth, rates=given, **options))
+        found = geometry(ResNet(depth, unit_rates=given, **options))
     assert [found[0], found[2]] == [plain[0], plain[2]]
     each = 2 if depth == 18 else 1  # 3x3 convolutions a unit
     for stage, rates in given.items():
@@ -300,10 +300,13 @@ def test_dtypes_and_gradients(dtype):
         (lambda: ResNet(50, ceil_mode="yes"), "ceil_mode='yes'"),
         (lambda: ResNet(18, multi_grid=(1, 2, 4)), "ResNet-18 needs 2"),
         (lambda: ResNet(50, multi_grid=(1, 0, 4)), r"multi_grid=\(1, 0, 4\)"),
-        (lambda: ResNet(18, rates={5: (1, 1)}), "stage 5 has 0 units"),
-        (lambda: ResNet(18, rates={0: (1, 1)}), "stage 0 has 0 units"),
-        (lambda: ResNet(18, rates={3: (1,)}), "rates=.*stage 3 has 2 units"),
-        (lambda: ResNet(18, rates={3: (1, 0)}), r"rates=\{3: \(1, 0\)\}"),
+        (lambda: ResNet(18, unit_rates={5: (1, 1)}), "stage 5 has 0 units"),
+        (lambda: ResNet(18, unit_rates={0: (1, 1)}), "stage 0 has 0 units"),
+        (
+            lambda: ResNet(18, unit_rates={3: (1,)}),
+            "rates=.*stage 3 has 2 units",
+        ),
+        (lambda: ResNet(18, unit_rates={3: (1, 0)}), r"rates=\{3: \(1, 0\)\}"),
         (lambda: ResNetClassifier(18, num_classes=0), "num_classes=0"),
         (lambda: resnet_plan(50, first_unit="x"), "first_unit='x'"),
         (lambda: resnet_plan(50, stride_on="x"), "stride_on='x'"),

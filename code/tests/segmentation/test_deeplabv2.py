@@ -12,7 +12,7 @@ from atrous.arithmetic import fields, output_size
 from atrous.experiments.parity import reference_fill_, reference_input
 from atrous.layers.aspp import SummedASPP, fc_layers, score_layers
 from atrous.layers.spec import SpecStack, windows
-from atrous.segmentation.base import EncoderDecoder, MultiScale
+from atrous.segmentation.base import EncoderDecoder, MultiScale, Segmenter
 from atrous.segmentation.deeplabv2 import (
     FIELDS_OF_VIEW,
     deeplabv2_resnet,
@@ -164,10 +164,13 @@ def test_dropout_follows_fc6_and_fc7():
 # ---- multi-scale input
 
 
-class Doubled(nn.Module):
-    """A network whose scores are easy to foresee."""
+class Doubled(Segmenter):
+    """A network whose logits are easy to foresee."""
 
-    def scores(self, x):
+    def __init__(self):
+        super().__init__(num_classes=2, output_stride=4)
+
+    def logits(self, x):
         return 2 * x[..., ::4, ::4]
 
 

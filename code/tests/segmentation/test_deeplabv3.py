@@ -6,7 +6,15 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
-from references import assert_equal, count, error, meta, record, recorded
+from references import (
+    assert_equal,
+    assert_same_state,
+    count,
+    error,
+    meta,
+    record,
+    recorded,
+)
 from torch import fx, nn
 
 from atrous import zoo
@@ -15,7 +23,7 @@ from atrous.experiments.parity import reference_fill_, reference_input
 from atrous.layers.aspp import ASPP, aspp_rates, branch_layers, lost_taps
 from atrous.layers.spec import LayerSpec, SpecStack
 from atrous.segmentation.deeplabv3 import (
-    HEADS,
+    VARIANTS,
     deeplabv3,
     deeplabv3_cascade,
     head_layers,
@@ -25,14 +33,6 @@ PARALLEL = [n for n in zoo.names() if n.startswith("deeplabv3_resnet")]
 CASCADES = [n for n in zoo.names() if n.startswith("deeplabv3_cascade")]
 TORCHVISION = {"variant": "torchvision", "output_stride": 8}
 UNITS = {"18": 2, "34": 3, "50": 3, "101": 3, "152": 3}
-
-
-@pytest.fixture
-def quiet():
-    """For small pictures, whose maps are smaller than the rates."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="on a feature map of")
-        yield
 
 
 def spatial(module):
@@ -52,16 +52,6 @@ def norms(network):
 
 
 # ---- the references
-
-
-def assert_same_state(network, reference):
-    shapes = [
-        list(tensor.shape)
-        for name, tensor in network.state_dict().items()
-        if not name.endswith("tracked")
-    ]
-    assert shapes == [shape for _, _, shape in reference["state_dict"]]
-    assert count(network) == reference["trainable"]
 
 
 @pytest.mark.parametrize(
@@ -514,4 +504,4 @@ def test_wrong_values_are_named(call, message):
 
 
 def test_every_head_sets_the_same_choices():
-    assert len({frozenset(choices) for choices in HEADS.values()}) == 1
+    assert len({frozenset(choices) for choices in VARIANTS.values()}) == 1

@@ -1,7 +1,5 @@
 """DeepLabV3+: the reference, the papers' counts, the decoder, Xception."""
 
-import warnings
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -29,20 +27,16 @@ from atrous.segmentation.deeplabv3plus import (
 NAMES = [n for n in zoo.names() if n.startswith("deeplabv3plus")]
 
 
-@pytest.fixture
-def quiet():
-    """For small pictures, whose maps are smaller than the rates."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="on a feature map of")
-        yield
-
-
-def rates(module):
+def spatial(module):
     return [
-        m.dilation[0]
+        m
         for m in module.modules()
         if isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1)
     ]
+
+
+def rates(module):
+    return [m.dilation[0] for m in spatial(module)]
 
 
 # ---- the reference and the published counts
@@ -53,7 +47,9 @@ def rates(module):
 def test_the_network_is_the_librarys():
     """segmentation_models_pytorch, by position and without reordering."""
     reference = record("smp_deeplabv3plus_resnet50_os16")
-    network = zoo.build("deeplabv3plus_resnet50").double().eval()
+    network = (
+        zoo.build("deeplabv3plus_resnet50", variant="smp").double().eval()
+    )
     assert_same_state(network, reference)
     reference_fill_(network)
     for _, x, expected in recorded(reference):
@@ -74,11 +70,10 @@ def test_the_network_is_the_librarys():
         ("xception65", {}, 41_055_413),
         ("xception65", {"separable": False}, 54_711_461),
         ("xception65", {"output_stride": 8}, 41_055_413),
-        ("resnet50", {}, 26_682_725),
-        ("resnet101", {}, 45_674_853),
-        ("resnet101", {"separable": False}, 58_202_469),
-        ("resnet101", {"variant": "paper"}, 45_688_261),
-        ("resnet101", {"variant": "paper", "separable": False}, 59_344_309),
+        ("resnet50", {"variant": "smp"}, 26_682_725),
+        ("resnet101", {"variant": "smp"}, 45_674_853),
+        ("resnet101", {}, 45_688_261),
+        ("resnet101", {"separable": False}, 59_344_309),
     ],
 )
 def test_exact_counts(name, options, parameters):
@@ -196,7 +191,7 @@ def test_resnets_of_both_heads():
     """The library dilates first units, too; the paper's has Multi-Grid."""
     for depth, twice in ((18, 2), (34, 2), (50, 1), (101, 1), (152, 1)):
         name = f"deeplabv3plus_resnet{depth}"
-        library = meta(name, output_stride=8).backbone
+        library = meta(name, output_stride=8, variant="smp").backbone
         units = len(library.layer4)
         assert set(rates(library.layer3)) == {2}
         assert rates(library.layer4) == [4] * units * twice
@@ -226,7 +221,7 @@ def test_features_are_exact_at_every_output_stride(name, size):
     """On the common cells; low-level features are the same in full."""
     options = {"num_classes": 2, "width": 8}
     if name == "resnet18":
-        options["first_unit"] = "previous"
+        options |= {"variant": "smp", "first_unit": "previous"}
     name = f"deeplabv3plus_{name}"
     coarse = zoo.build(name, output_stride=32, **options).double().eval()
     reference_fill_(coarse)
@@ -253,7 +248,12 @@ def test_the_decoder_by_hand():
     """Corners aligned in both upsamplings, the context first."""
     for align in (True, False):
         network = deeplabv3plus_resnet(
-            18, num_classes=3, width=8, rates=(1,), align_corners=align
+            18,
+            variant="smp",
+            num_classes=3,
+            width=8,
+            rates=(1,),
+            align_corners=align,
         )
         network = network.double().eval()
         reference_fill_(network)
@@ -350,7 +350,9 @@ def test_initial_weights():
 @pytest.mark.usefixtures("quiet")
 def test_pictures_of_any_size_on_the_meta_device(name):
     for stride, size in ((8, (97, 130)), (16, (64, 7))):
-        network = meta(name, num_classes=5, output_stride=stride)
+        network = meta(
+            name, num_classes=5, output_stride=stride, variant="smp"
+        )
         picture = torch.empty(2, 3, *size, device="meta")
         cells = [-(-side // 4) for side in size]
         assert network.logits(picture).shape == (2, 5, *cells)
@@ -412,3 +414,15 @@ def test_wrong_values_are_named(call, message):
 
 def test_every_head_sets_the_same_choices():
     assert len({frozenset(choices) for choices in VARIANTS.values()}) == 1
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("decoder", [True, False])
+def test_what_is_not_separable_is_dense_throughout(variant, decoder):
+    options = {"variant": variant, "decoder": decoder}
+    for separable in (True, False):
+        network = meta(
+            "deeplabv3plus_resnet18", separable=separable, **options
+        )
+        groups = {m.groups > 1 for m in spatial(network.head)}
+        assert groups == {separable}

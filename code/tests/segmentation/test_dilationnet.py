@@ -39,7 +39,7 @@ from atrous.segmentation.dilationnet import (
 @pytest.mark.parametrize(
     ("name", "classes", "options"),
     [
-        ("dilation8_pascal_voc", 21, {"width": "large", "padding": "first"}),
+        ("dilation8_pascal_voc", 21, {"form": "large", "padding": "first"}),
         ("dilation8_camvid", 11, {}),
         ("dilation7_kitti", 11, {"levels": 7}),
     ],
@@ -76,7 +76,7 @@ def test_whole_networks_are_the_released_ones(name, reference):
     outputs["fc-final"] = final
     outputs["ct_final"] = outputs["ctx_final"] = network.context(final)
     outputs["prob"] = outputs["ct_final"].softmax(1)
-    assert torch.equal(network.logits(x), outputs["ct_final"])
+    assert torch.equal(network.logits_of_padded(x), outputs["ct_final"])
     for layer, expected in reference["outputs"].items():
         layer = layer.removesuffix("_in412x436")
         assert deviation(outputs[layer], expected) < 1e-9, layer
@@ -160,8 +160,8 @@ def test_table_1_of_yu_and_koltun():
     stack = windows(context_layers(1))
     assert [f.size for f in fields(stack)] == [3, 5, 9, 17, 33, 65, 67, 67]
     widths = {"basic": [1] * 8, "large": [2, 2, 4, 8, 16, 32, 32, 1]}
-    for width, expected in widths.items():
-        plan = context_layers(7, width=width)
+    for form, expected in widths.items():
+        plan = context_layers(7, form=form)
         assert [layer.width for layer in plan] == [7 * e for e in expected]
         assert [layer.relu for layer in plan] == [True] * 7 + [False]
 
@@ -172,7 +172,7 @@ def test_table_1_of_yu_and_koltun():
         ({}, 64, 8),
         ({"levels": 7}, 55, 7),
         ({"levels": 10}, 82, 10),
-        ({"width": "large"}, 15_422, 97),
+        ({"form": "large"}, 15_422, 97),
     ],
 )
 @pytest.mark.parametrize("classes", [1, 11, 21])
@@ -182,10 +182,10 @@ def test_context_counts(options, weights, biases, classes):
     assert count(module) == weights * classes**2 + biases * classes
 
 
-@pytest.mark.parametrize("width", ["basic", "large"])
+@pytest.mark.parametrize("form", ["basic", "large"])
 @pytest.mark.parametrize("padding", ["same", "first"])
-def test_without_noise_the_identity_is_max_x_0(width, padding):
-    module = ContextModule(3, width=width, padding=padding, noise=0).double()
+def test_without_noise_the_identity_is_max_x_0(form, padding):
+    module = ContextModule(3, form=form, padding=padding, noise=0).double()
     x = torch.randn(2, 3, 40, 37, dtype=torch.float64)
     torch.testing.assert_close(module(x), x.clamp(min=0))
     assert (module(x) - x).abs().max() > 1
@@ -315,7 +315,7 @@ def test_pictures_of_any_size_on_the_meta_device(name, size):
     classes = network.context.layers[-1].out_channels
     assert network(picture).shape == (2, classes, *size)
     padded = torch.empty(1, 3, 900, 900, device="meta")
-    assert network.logits(padded).shape == (1, classes, 66, 66)
+    assert network.logits_of_padded(padded).shape == (1, classes, 66, 66)
 
 
 @pytest.mark.parametrize(
@@ -341,7 +341,7 @@ def test_a_picture_is_its_scores_upsampled():
     final = network.front_end.logits_of_padded(padded)
     assert final.min() < 0  # a ReLU between the two halves would show
     scores = network.context(final)
-    assert torch.equal(network.logits(padded), scores)
+    assert torch.equal(network.logits_of_padded(padded), scores)
     assert scores.shape == (1, 2, 3, 2)
     # Score (i, j) stands at pixel (8 i + 3.5, 8 j + 3.5); borders are held.
     for axis, shape in ((2, (21, 1)), (3, (16,))):
@@ -360,7 +360,7 @@ def test_a_picture_is_its_scores_upsampled():
 def test_only_vocs_context_is_large_and_pads_its_first_layer():
     """The deploy files; the fingerprints hold no pads for two of them."""
     plans = {n: meta(n).context for n in RELEASED}
-    assert {n: (c.width, c.padding) for n, c in plans.items()} == {
+    assert {n: (c.form, c.padding) for n, c in plans.items()} == {
         "dilation8_voc": ("large", "first"),
         "dilation8_camvid": ("basic", "same"),
         "dilation7_kitti": ("basic", "same"),
@@ -390,7 +390,7 @@ def test_reflect_pad_is_torchs_and_numpys():
         ),
         (lambda: ContextModule(0), "num_classes=0"),
         (lambda: ContextModule(3, levels=4), "levels=4"),
-        (lambda: ContextModule(3, width="huge"), "width='huge'"),
+        (lambda: ContextModule(3, form="huge"), "form='huge'"),
         (lambda: ContextModule(3, padding="valid"), "padding='valid'"),
         (lambda: ContextModule(3, init="xavier"), "init='xavier'"),
         (lambda: identity_init_(ContextModule(3), noise=-1), "noise=-1"),
@@ -400,13 +400,13 @@ def test_reflect_pad_is_torchs_and_numpys():
         (lambda: reflect_pad(torch.rand(1, 3, 1, 9), 1, (1, 1)), "below 2"),
         (lambda: reflect_pad(torch.rand(1, 3, 9, 9), -1, (1, 1)), "-1"),
         (
-            lambda: meta("dilation8_voc").logits(
+            lambda: meta("dilation8_voc").logits_of_padded(
                 torch.empty(1, 3, 901, 900, device="meta")
             ),
             r"\(1, 3, 901, 900\).*372 more",
         ),
         (
-            lambda: meta("dilation8_voc").logits(
+            lambda: meta("dilation8_voc").logits_of_padded(
                 torch.empty(1, 3, 372, 900, device="meta")
             ),
             "372",

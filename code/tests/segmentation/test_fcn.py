@@ -75,7 +75,7 @@ def test_pictures_of_any_size_on_the_meta_device(height, width, stride):
     network = meta(f"fcn{stride}s_vgg16", num_classes=2)
     picture = torch.empty(1, 3, height, width, device="meta")
     assert network(picture).shape == (1, 2, height, width)
-    cells = network.logits(picture).shape[2:]
+    cells = network.coarse_logits(picture).shape[2:]
     for side, n in zip((height, width), cells, strict=True):
         last = network.field.start + (n - 1) * stride
         assert network.field.start < stride / 2
@@ -86,7 +86,7 @@ def test_pictures_of_any_size_on_the_meta_device(height, width, stride):
 @pytest.mark.usefixtures("narrow")
 def test_cells_are_centred_where_the_plan_says(stride):
     """The response to a linear ramp of scores is the ramp of the pixels."""
-    network = FCN(num_classes=1, output_stride=stride)
+    network = FCN(num_classes=1, prediction_stride=stride)
     field, size = network.field, (70, 90)
 
     def ramp(x):
@@ -95,7 +95,7 @@ def test_cells_are_centred_where_the_plan_says(stride):
         z = field.start + stride * torch.arange(columns, dtype=x.dtype)
         return (1000 * y[:, None] + z)[None, None]
 
-    network.scores = ramp
+    network.coarse_logits = ramp
     found = network(torch.zeros(1, 3, *size, dtype=torch.float64))[0, 0]
     y = torch.arange(size[0], dtype=torch.float64)
     z = torch.arange(size[1], dtype=torch.float64)
@@ -173,7 +173,7 @@ def test_skips_by_hand():
         skip = network.scoring[name](maps[name])
         rows, columns = (slice(offset, offset + n) for n in y.shape[2:])
         y = y + skip[..., rows, columns]
-    torch.testing.assert_close(network.logits(x), y)
+    torch.testing.assert_close(network.coarse_logits(x), y)
     y = transposed_bilinear(y, 8, padding=0)
     torch.testing.assert_close(network(x), y[..., 31:76, 31:101])
 
@@ -197,7 +197,7 @@ def test_gradients(learned):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 @torch.no_grad()
 def test_scores_start_at_zero_in_any_dtype(dtype):
-    network = FCN(num_classes=2, output_stride=16).to(dtype).eval()
+    network = FCN(num_classes=2, prediction_stride=16).to(dtype).eval()
     y = network(torch.rand(1, 3, 40, 33, dtype=dtype))
     assert y.dtype == dtype
     assert y.count_nonzero() == 0
@@ -217,7 +217,10 @@ def test_dropout_follows_fc6_and_fc7():
     ("call", "message"),
     [
         (lambda: meta("fcn8s_vgg16", num_classes=0), "num_classes=0"),
-        (lambda: FCN(output_stride=4), r"output_stride=4.*\[32, 16, 8\]"),
+        (
+            lambda: FCN(prediction_stride=4),
+            r"prediction_stride=4.*\[32, 16, 8\]",
+        ),
         (lambda: Upsampling(2, 3, learned=True), "factor=3"),
         (lambda: Upsampling(2, 0)(torch.ones(1, 2, 2, 2)), "factor=0"),
     ],

@@ -1,7 +1,5 @@
 """LiteSeg: the reference, its branches, what they cover, the decoder."""
 
-import warnings
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -27,14 +25,6 @@ from atrous.segmentation.liteseg import (
     DASPPBranch,
     liteseg_mobilenetv2,
 )
-
-
-@pytest.fixture
-def quiet():
-    """For small pictures, whose maps are smaller than the rates."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="on a feature map of")
-        yield
 
 
 def filled(module):
