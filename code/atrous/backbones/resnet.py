@@ -30,17 +30,16 @@ CHOICES = {
 }
 
 
-def resolve(variant: str, **choices) -> dict:
-    """The three choices of a variant, those that are not None replaced.
+def choose(variants: Mapping[str, Mapping], variant: str, **choices) -> dict:
+    """What a variant brings with it, the choices that are not None replaced.
 
     Raises:
-        ValueError: If the variant or a choice is unknown.
+        ValueError: If the variant is unknown.
     """
-    if variant not in VARIANTS:
-        raise ValueError(f"variant={variant!r}: must be one of {[*VARIANTS]}")
+    if variant not in variants:
+        raise ValueError(f"variant={variant!r}: must be one of {[*variants]}")
     given = {name: v for name, v in choices.items() if v is not None}
-    check(**given)
-    return VARIANTS[variant] | given
+    return {**variants[variant], **given}
 
 
 def check(**choices) -> None:
@@ -198,12 +197,14 @@ class ResNet(nn.Module):
         stem: Sequence[LayerSpec] | None = None,
     ):
         super().__init__()
-        choices = resolve(
+        choices = choose(
+            VARIANTS,
             variant,
             stride_on=stride_on,
             ceil_mode=ceil_mode,
             first_unit=first_unit,
         )
+        check(**choices)
         ceil_mode = choices.pop("ceil_mode")
         self.plan = resnet_plan(
             depth,

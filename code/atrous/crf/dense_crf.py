@@ -15,7 +15,7 @@ definition in `dense_crf_exact`.
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -36,6 +36,7 @@ def dense_crf(
     sigma_gamma: float = 3.0,
     iterations: int = 10,
     logits: bool = False,
+    kernel: Callable = Lattice,
 ) -> Tensor:
     """Refine a network's probabilities by the picture's positions and colours.
 
@@ -56,6 +57,7 @@ def dense_crf(
         sigma_gamma: Its width, pixels.
         iterations: Mean-field iterations; 0 returns the probabilities.
         logits: `probabilities` are logits instead: P is their softmax.
+        kernel: Makes a Gaussian filter from points, such as `Lattice`.
 
     Returns:
         The mean field Q, in the shape and type of `probabilities`.
@@ -72,34 +74,50 @@ def dense_crf(
         weighs means and not sums over all pixels; and the term j = i stays
         in the sums, as filters compute them.
     """
-    options = dict(locals())
-    return _mean_fields(Lattice, **options)
+    _check_numbers(
+        iterations=iterations,
+        w1=w1,
+        sigma_alpha=sigma_alpha,
+        sigma_beta=sigma_beta,
+        w2=w2,
+        sigma_gamma=sigma_gamma,
+    )
+    log_p = _log_probabilities(probabilities, logits)
+    pixels = _pixels(image, log_p)  # (B, H, W, 1 or 3), 255 levels
+    pictures = log_p.reshape(-1, *log_p.shape[-3:])
+    rows, columns = (
+        torch.arange(side, dtype=log_p.dtype, device=log_p.device)
+        for side in log_p.shape[-2:]
+    )
+    grid = torch.meshgrid(columns, rows, indexing="xy")
+    places = torch.stack(grid, -1).flatten(0, 1)  # (H W, 2)
+    near = _normalised(kernel, places / sigma_gamma, w2)
+    fields = []
+    for one, colours in zip(
+        pictures, pixels.flatten(1, 2) / sigma_beta, strict=True
+    ):
+        features = torch.cat([places / sigma_alpha, colours], 1)
+        kernels = near + _normalised(kernel, features, w1)
+        rows = one.movedim(0, -1).contiguous().flatten(0, 1)  # (N, C)
+        field = mean_field(rows, kernels, iterations=iterations)
+        fields.append(field.T.contiguous().view(one.shape))
+    return torch.stack(fields).view(probabilities.shape)
 
 
 def dense_crf_exact(
-    probabilities: Tensor,
-    image: Tensor,
-    *,
-    w1: float,
-    sigma_alpha: float,
-    sigma_beta: float,
-    w2: float = 3.0,
-    sigma_gamma: float = 3.0,
-    iterations: int = 10,
-    logits: bool = False,
+    probabilities: Tensor, image: Tensor, **options: float
 ) -> Tensor:
     """`dense_crf` without the lattice, in O(N^2), for small pictures.
 
     Arguments, result and errors as `dense_crf`; also a ValueError if the
     picture has more than 4,096 pixels.
     """
-    options = dict(locals())
     if math.prod(probabilities.shape[-2:]) > EXACT_PIXELS:
         raise ValueError(
             f"probabilities of shape {tuple(probabilities.shape)}: at most "
             f"{EXACT_PIXELS} pixels are computed exactly; use dense_crf"
         )
-    return _mean_fields(ExactKernel, **options)
+    return dense_crf(probabilities, image, kernel=ExactKernel, **options)
 
 
 class ExactKernel:
@@ -119,29 +137,6 @@ class ExactKernel:
         other = copy.copy(self)
         other.kernel = scale[:, None] * self.kernel * scale
         return other
-
-
-def _mean_fields(
-    kernel: Callable,
-    probabilities: Tensor,
-    image: Tensor,
-    *,
-    iterations: int,
-    logits: bool,
-    **options: float,
-) -> Tensor:
-    """Mean field of one picture or of each in a batch."""
-    _check_numbers(iterations=iterations, **options)
-    log_p = _log_probabilities(probabilities, logits)
-    pixels = _pixels(image, log_p)  # (B, H, W, 1 or 3), 255 levels
-    pictures = log_p.reshape(-1, *log_p.shape[-3:])
-    every = _kernels(kernel, pixels, **options)
-    fields = []
-    for one, kernels in zip(pictures, every, strict=True):
-        rows = one.movedim(0, -1).contiguous().flatten(0, 1)  # (N, C)
-        field = mean_field(rows, kernels, iterations=iterations)
-        fields.append(field.T.contiguous().view(one.shape))
-    return torch.stack(fields).view(probabilities.shape)
 
 
 def mean_field(log_p: Tensor, kernels: list, *, iterations: int) -> Tensor:
@@ -165,29 +160,6 @@ def mean_field(log_p: Tensor, kernels: list, *, iterations: int) -> Tensor:
             energy = kernel.filter(q).add_(energy)
         q = energy.softmax(1)
     return q
-
-
-def _kernels(
-    kernel: Callable,
-    pixels: Tensor,
-    *,
-    w1: float,
-    sigma_alpha: float,
-    sigma_beta: float,
-    w2: float,
-    sigma_gamma: float,
-) -> Iterator[list]:
-    """Kernels of each picture of (B, H, W, channels)."""
-    rows, columns = (
-        torch.arange(side, dtype=pixels.dtype, device=pixels.device)
-        for side in pixels.shape[1:3]
-    )
-    grid = torch.meshgrid(columns, rows, indexing="xy")
-    places = torch.stack(grid, -1).flatten(0, 1)  # (H W, 2)
-    near = _normalised(kernel, places / sigma_gamma, w2)
-    for colours in pixels.flatten(1, 2) / sigma_beta:
-        features = torch.cat([places / sigma_alpha, colours], 1)
-        yield near + _normalised(kernel, features, w1)
 
 
 def _normalised(kernel: Callable, features: Tensor, weight: float) -> list:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from atrous.arithmetic import Window, check_positive
-from atrous.backbones.resnet import UNITS, ResNet
+from atrous.backbones.resnet import UNITS, ResNet, choose
 from atrous.layers.aspp import ASPP, aspp_rates, branch_layers
 from atrous.layers.init import fresh_weights_
 from atrous.layers.spec import LayerSpec, SpecStack
@@ -111,7 +111,8 @@ def deeplabv3(
         Departs: convolutions start from He's normal by fan-out, and no
         weights trained on ImageNet come with it.
     """
-    chosen = _choose(
+    chosen = choose(
+        VARIANTS,
         variant,
         backbone_variant=backbone_variant,
         multi_grid=multi_grid,
@@ -203,14 +204,6 @@ def deeplabv3_cascade(
         align_corners=align_corners,
     )
     return fresh_weights_(network, bn_momentum)
-
-
-def _choose(variant: str, **choices) -> dict:
-    """What a variant brings, the choices that are not None replaced."""
-    if variant not in VARIANTS:
-        raise ValueError(f"variant={variant!r}: must be one of {[*VARIANTS]}")
-    given = {name: v for name, v in choices.items() if v is not None}
-    return VARIANTS[variant] | given
 
 
 def _default(grid: Sequence[int], depth: int) -> Sequence[int] | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from atrous.arithmetic import Window
-from atrous.backbones.resnet import UNITS, ResNet
+from atrous.backbones.resnet import UNITS, ResNet, choose
 from atrous.backbones.xception import Xception
 from atrous.layers.aspp import ASPP, aspp_rates, branch_layers
 from atrous.layers.decoder import LowLevelDecoder, fuse_layers
@@ -103,15 +103,20 @@ def deeplabv3plus_resnet(
     Source:
         Chen et al., arXiv:1802.02611, section 4.2.
     """
-    chosen = _chosen(variant)
+    chosen = choose(
+        VARIANTS,
+        variant,
+        backbone_variant=backbone_variant,
+        first_unit=first_unit,
+    )
     if multi_grid is None and depth in UNITS:
         multi_grid = chosen["multi_grid"][: UNITS[depth][-1]]
     backbone = ResNet(
         depth,
         output_stride=output_stride,
         multi_grid=multi_grid,
-        variant=backbone_variant or chosen["backbone_variant"],
-        first_unit=first_unit or chosen["first_unit"],
+        variant=chosen["backbone_variant"],
+        first_unit=chosen["first_unit"],
     )
     low = backbone.plan[0][-1].widths[-1]
     return attach_decoder(
@@ -199,9 +204,16 @@ def attach_decoder(
         Departs: convolutions start from He's normal by fan-out. The authors
         concatenate the pooled branch first.
     """
-    chosen = _chosen(variant)
+    chosen = choose(
+        VARIANTS,
+        variant,
+        rates=rates,
+        dropout=dropout,
+        bn_momentum=bn_momentum,
+    )
+    rates = chosen["rates"]
     if rates is None:
-        rates = chosen["rates"] or aspp_rates(backbone.output_stride)
+        rates = aspp_rates(backbone.output_stride)
     norm, channels = chosen["norm"], backbone.channels
     branches = [
         separable_branch(channels, rate=rate, width=width, norm=norm)
@@ -214,7 +226,7 @@ def attach_decoder(
             branches,
             channels,
             image_pooling=image_pooling,
-            dropout=chosen["dropout"] if dropout is None else dropout,
+            dropout=chosen["dropout"],
         )
     )
     if chosen["extra"]:
@@ -251,12 +263,4 @@ def attach_decoder(
         levels=levels,
         align_corners=align_corners,
     )
-    if bn_momentum is None:
-        bn_momentum = chosen["bn_momentum"]
-    return fresh_weights_(network, bn_momentum)
-
-
-def _chosen(variant: str) -> dict:
-    if variant not in VARIANTS:
-        raise ValueError(f"variant={variant!r}: must be one of {[*VARIANTS]}")
-    return VARIANTS[variant]
+    return fresh_weights_(network, chosen["bn_momentum"])
