@@ -1,5 +1,5 @@
 """Dilated convolution, paper by paper: the code of the book.
 
-Nothing is re-exported: `from atrous.context import ContextModule` tells which
-file to open.
+Nothing is re-exported: `from atrous.layers.context import ContextModule`
+tells which file to open.
 """

@@ -50,6 +50,12 @@ def test_every_network_has_its_kind():
         assert logits.shape == (2, CLASSES)
 
 
+def test_corners_are_aligned_where_the_released_networks_align_them():
+    for name in SEGMENTERS:
+        aligned = name.startswith(("deeplabv3plus", "liteseg"))
+        assert meta(name).align_corners == aligned, name
+
+
 @pytest.mark.parametrize("name", SEGMENTERS)
 @torch.no_grad()
 def test_forward_brings_logits_to_the_picture(name):

@@ -62,7 +62,7 @@ def perturbed(fit):
 
     return fit_perturbed if "PERTURB" in os.environ else fit
 
-from atrous import training
+from atrous.experiments import training
 training.fit = perturbed(training.fit)
 del perturbed, training"""
 

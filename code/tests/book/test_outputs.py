@@ -565,7 +565,7 @@ print(f"{0.5 + moved:.3f}")"""
 VERDICT = "print('gain' if moved == 0 else 'loss')"
 TRAINED = """\
 import torch
-from atrous import training
+from atrous.experiments import training
 layer = torch.nn.Conv2d(1, 1, 1)
 torch.nn.init.ones_(layer.weight)
 batch = torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, dtype=torch.long)

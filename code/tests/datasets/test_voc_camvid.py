@@ -94,7 +94,7 @@ def voc(tmp_path):
     listed.parent.mkdir(parents=True)
     listed.write_text("2007_000032\n2007_000039\n\n")
     maps = {
-        "2007_000032": [[0, 20], [IGNORE, 7]],
+        "2007_000032": [[0, 20], [255, 7]],
         "2007_000039": [[1] * 2] * 2,
     }
     for name, labels in maps.items():
@@ -187,7 +187,7 @@ def test_voc_items(voc):
     assert picture.is_contiguous()
     assert torch.equal(picture, torch.full((3, 2, 2), 51 / 255))
     assert labels.dtype == torch.int64
-    assert labels.tolist() == [[0, 20], [IGNORE, 7]]
+    assert labels.tolist() == [[0, 20], [255, 7]]
     assert [labels[0, 0].item() for _, labels in data] == [0, 1]
 
 

@@ -27,6 +27,9 @@ def test_sampling_grid_marks_the_taps_and_the_span(ax):
     assert len(pixels) == 81
     assert taps == {(x, y) for x in (2, 4, 6) for y in (2, 4, 6)}
     assert frame.get_bbox().bounds == (2, 2, 5, 5)
+    assert not frame.get_fill()
+    assert (ax.get_xlim(), ax.get_ylim()) == ((0, 9), (9, 0))  # rows go down
+    assert not ax.axison
     with pytest.raises(ValueError, match=r"side=4.*spans 5"):
         figures.sampling_grid(ax, Window(3, dilation=2), 4)
 

@@ -195,7 +195,7 @@ def test_fit_refuses_what_cannot_work():
 
 
 def test_confusion_and_iou_by_hand():
-    labels = torch.tensor([[[0, 0, 1], [1, 2, IGNORE]]])
+    labels = torch.tensor([[[0, 0, 1], [1, 2, 255]]])
     guess = torch.tensor([[[0, 1, 1], [1, 0, 2]]])
     counts = confusion(guess, labels, 4)
     assert counts.tolist() == [
