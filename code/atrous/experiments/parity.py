@@ -1,4 +1,9 @@
-"""Whether two networks compute the same: a reference fill and its input."""
+"""Whether two networks compute the same: a reference fill and its input.
+
+A reference fill puts a fixed pattern into every tensor, in the order of the
+state dict. Two networks that then give the same output on a fixed input
+compute the same function, and no weights need to be shipped to show it.
+"""
 
 from collections.abc import Collection, Mapping
 

@@ -1,4 +1,7 @@
-"""Kronecker convolution: dilated taps that each see the mean of a square."""
+"""Kronecker convolution: dilated taps that each see the mean of a square.
+
+Every tap of the dilated kernel shares its weight among the pixels around it.
+"""
 
 from collections import OrderedDict
 

@@ -1,8 +1,4 @@
-"""TKCN: dilated taps that each look at the mean of a square.
-
-A Kronecker convolution lets every tap of a dilated kernel share its weight
-among the pixels around it. The network chains three of them.
-"""
+"""TKCN: three Kronecker convolutions in a chain behind a ResNet."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
