@@ -15,15 +15,8 @@ from docutils import nodes
 from PIL import Image
 from sphinx.application import Sphinx
 
-import assets
-
 # Settings that scripts in the page read while it is being read.
 AT_ONCE = "documentation_options.js"
-# What a theme's sheet says of code, and of one kind of its tokens.
-TOKEN = re.compile(
-    r'html\[data-theme="(\w+)"\] \.highlight (?:\.(\w+) )?\{ (.*?) \}'
-)
-COLOR = re.compile(r"\bcolor: #\w+")
 SEARCH_ONLY = ("searchtools.js", "language_data.js", "searchindex.js")
 MAP = re.compile(r"//# sourceMappingURL=\S+\s*")
 UNUSED = (
@@ -98,33 +91,6 @@ def mend(soup: BeautifulSoup) -> None:
             heading.attrs = {}
 
 
-def plain(style: str) -> set[str]:
-    """Kinds of tokens that a sheet shows as it shows code itself."""
-    themes, kinds = {}, {}
-    for theme, kind, rule in TOKEN.findall(style):
-        if kind:
-            kinds.setdefault(kind, []).append((theme, rule))
-        elif color := COLOR.search(rule):
-            themes[theme] = color[0]
-    return {
-        kind
-        for kind, rules in kinds.items()
-        if all(rule == themes.get(theme) for theme, rule in rules)
-    }
-
-
-def lighten(soup: BeautifulSoup, kinds: set[str]) -> None:
-    """Take the tags off tokens of these kinds: half of a page's elements.
-
-    In a link they stay, because code keeps its colour there, and where
-    something may lead to them.
-    """
-    for token in soup.select(".highlight pre span:not([id])"):
-        classes = token.get("class", [])
-        if kinds.issuperset(classes) and not token.find_parent("a"):
-            token.unwrap()
-
-
 def measure(soup: BeautifulSoup, folder: Path) -> None:
     """Say every picture's size, and load it when it is needed.
 
@@ -143,17 +109,14 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
     out = Path(app.outdir)
     static = out / "_static"
     options = (static / AT_ONCE).read_text(encoding="utf-8")
-    kinds = plain((static / "pygments.css").read_text(encoding="utf-8"))
-    pages = {}
     for path in sorted(out.rglob("*.html")):
         if static in path.parents or path == out / "index.html":
             continue
         soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
         order_head(soup, options, searches=path.name == "search.html")
         mend(soup)
-        lighten(soup, kinds)
         measure(soup, path.parent)
-        pages[path] = str(soup)
+        path.write_text(str(soup), encoding="utf-8")
     for name in UNUSED:
         if (static / name).is_dir():
             shutil.rmtree(static / name)
@@ -161,10 +124,6 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
             (static / name).unlink(missing_ok=True)
     for path in static.rglob("*.map"):
         path.unlink()
-    bundled = assets.bundle(static, list(pages.values()))
-    assets.subset_icons(static)
-    for path, page in zip(pages, bundled, strict=True):
-        path.write_text(page, encoding="utf-8")
     for path in static.rglob("*.js"):
         text = path.read_text(encoding="utf-8")
         path.write_text(MAP.sub("", text), encoding="utf-8")

@@ -121,6 +121,18 @@ def article(page: str, inside: set[str]) -> Tag:
     return found
 
 
+def styles(pages: list[str]) -> list[str]:
+    """Return the addresses of the pages' style sheets, in their order."""
+    found = {}
+    for page in pages:
+        path = SITE / f"{page}.html"
+        soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        for link in soup.select('link[rel="stylesheet"]'):
+            sheet = path.parent / urlsplit(link["href"]).path
+            found[sheet.resolve().as_uri()] = None
+    return [*found]
+
+
 def joined() -> str:
     """Return the whole book as one page.
 
@@ -143,12 +155,13 @@ def joined() -> str:
         f"{html.escape(text_of(found.h1))}</a></li>"
         for page, found in articles.items()
     )
-    sheet = (SITE / "_static" / "bundle.css").as_uri()
+    sheets = "".join(
+        f'<link rel="stylesheet" href="{sheet}">' for sheet in styles(pages)
+    )
     return (
         '<!doctype html><html lang="en" data-theme="light"><head>'
         f'<meta charset="utf-8"><title>{title}</title>'
-        f'<link rel="stylesheet" href="{sheet}">'
-        f"<style>{STYLE}</style></head><body>"
+        f"{sheets}<style>{STYLE}</style></head><body>"
         f'<section class="cover"><h1>{title}</h1>'
         f"<p>{html.escape(config['author'])}</p><ol>{names}</ol></section>"
         + "".join(map(str, articles.values()))

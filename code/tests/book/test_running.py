@@ -10,7 +10,6 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
-import launching
 import running
 from built_site import ROOT, SITE
 
@@ -110,16 +109,6 @@ def test_what_is_built_stays_out(tmp_path):
 def test_nothing_to_pack_is_an_error(tmp_path):
     with pytest.raises(running.ExtensionError, match="no files"):
         running.pack(tmp_path, tmp_path / "a.zip")
-
-
-def test_buttons_come_with_a_repository():
-    none = launching.options({"repository_url": "", "a": 1})
-    assert none["launch_buttons"] == {}
-    assert not none["use_repository_button"]
-    assert none["a"] == 1
-    some = launching.options({"repository_url": "https://example.org/a/b"})
-    assert some["launch_buttons"]["binderhub_url"]
-    assert some["use_repository_button"]
 
 
 @built
