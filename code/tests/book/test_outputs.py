@@ -634,6 +634,20 @@ def test_spread_is_stored_and_never_lowered(measured):
     assert spreads(path) == [None, None]
 
 
+def test_verdicts_that_may_change_elsewhere_are_named():
+    rows = [
+        "| a | +0.05 | +0.031 to +0.069 | gain |",
+        "| b | -0.05 | -0.071 to -0.029 | loss |",
+        "| c | +0.01 | -0.010 to +0.030 | not decided |",
+    ]
+    data = {"text/markdown": "\n".join(rows)}
+    output = new_output("display_data", data)
+    cell = new_code_cell("1", outputs=[output])
+    for seen, found in ((0.028, []), (0.03, rows[1:2]), (0.04, rows[:2])):
+        cell.metadata["spread"] = {"atol": seen}
+        assert spread.close_calls(cell) == found
+
+
 @pytest.mark.parametrize(
     ("result", "kept"), [("0.51", True), ("0.9", False), ("5", False)]
 )
