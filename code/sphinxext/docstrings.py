@@ -10,7 +10,7 @@ from sphinx.application import Sphinx
 
 MARKUP = re.compile(r"[|*\\]|(?<=\w)_(?!\w)")
 QUOTED = re.compile(r"`[^`]+`(?=\w)")
-FUNCTION = re.compile(r"<function (\w+)>")
+NAMED = re.compile(r"<(?:function|class) '?(?:\w+\.)*(\w+)'?>")
 
 
 def escaped(line: str) -> str:
@@ -46,10 +46,10 @@ def process(app: Sphinx, what, name, obj, options, lines: list[str]) -> None:
 def name_defaults(
     app: Sphinx, what, name, obj, options, signature: str | None, returned
 ) -> tuple[str, str] | None:
-    """Show a default that is a function by its name: Sphinx can read that."""
+    """Show a default that is a function or a class by its name."""
     if signature is None:
         return None
-    return FUNCTION.sub(r"\1", signature), returned
+    return NAMED.sub(r"\1", signature), returned
 
 
 def skip(app: Sphinx, what, name, obj, skipped, options) -> bool | None:

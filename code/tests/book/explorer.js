@@ -5,7 +5,7 @@
 const fs = require("node:fs");
 const path = require("node:path");
 
-const folder = path.join(__dirname, "../../book/_static/explorer");
+const folder = path.join(__dirname, "../../../book/_static/explorer");
 for (const file of ["arithmetic", "presets", "state", "drawing", "words"]) {
   require(path.join(folder, `${file}.js`));
 }

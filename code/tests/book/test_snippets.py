@@ -147,13 +147,13 @@ def test_sizes_and_fields():
 @pytest.mark.parametrize("levels", [7, 8, 10])
 @pytest.mark.parametrize("large", [False, True])
 def test_context_module(levels, large):
-    width = "large" if large else "basic"
+    form = "large" if large else "basic"
     found = snippet("context_module").ContextModule(2, levels, large)
-    expected = ContextModule(2, levels=levels, width=width)
+    expected = ContextModule(2, levels=levels, form=form)
     x = rand(1, 2, 21, 18)
     assert_same_network(found, expected, x)
     found = snippet("context_module").ContextModule(2, levels, large, noise=0)
-    expected = ContextModule(2, levels=levels, width=width, noise=0)
+    expected = ContextModule(2, levels=levels, form=form, noise=0)
     assert_same_function(found.double(), expected.double(), x)
 
 
@@ -161,12 +161,12 @@ def test_context_module(levels, large):
 def test_the_identity_draws_the_same_noise(large):
     states = []
     with torch.random.fork_rng():
-        for module, width in (
+        for module, form in (
             (snippet("context_module").ContextModule, {"large": large}),
-            (ContextModule, {"width": "large" if large else "basic"}),
+            (ContextModule, {"form": "large" if large else "basic"}),
         ):
             torch.manual_seed(3)
-            states.append(module(3, **width).state_dict().values())
+            states.append(module(3, **form).state_dict().values())
     for one, other in zip(*states, strict=True):
         assert torch.equal(one, other)
 
