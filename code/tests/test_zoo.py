@@ -61,6 +61,7 @@ def test_corners_are_aligned_where_the_released_networks_align_them():
 def test_forward_brings_logits_to_the_picture(name):
     """At odd, even and tiny sizes; and one scale of several is the network."""
     network = build(name).eval()
+    caffe = name.startswith(("deeplab", "smoothed"))
     for size in ((3, 2), (17, 24)):
         x = pictures(*size)
         logits, y = network.logits(x), network(x)
@@ -68,7 +69,8 @@ def test_forward_brings_logits_to_the_picture(name):
         assert torch.equal(y, network.upsample(logits, size))
         stride = network.output_stride
         for places, side in zip(logits.shape[2:], size, strict=True):
-            assert -(-side // stride) <= places <= side / stride + 2
+            # A pooling of Caffe's may give one place more.
+            assert places - -(-side // stride) in range(1 + caffe)
     assert torch.equal(y, MultiScale(network, scales=(1.0,))(x))
     # Cells of a fixed width are cut at the picture's border, others not.
     cells = isinstance(network, DilationNet | HDCDUC)

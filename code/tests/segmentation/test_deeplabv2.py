@@ -83,26 +83,6 @@ def test_vgg16_at_output_stride_8():
             assert y.shape == (1, 512, cells, cells)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_pictures_of_any_size_on_the_meta_device(name):
-    network = meta(name, num_classes=5)
-    picture = torch.empty(2, 3, 97, 130, device="meta")
-    assert network(picture).shape == (2, 5, 97, 130)
-    assert network.logits(picture).shape == (2, 5, 13, 17 + ("vgg" in name))
-
-
-@pytest.mark.parametrize(
-    "dtype", [torch.float32, torch.float64, torch.bfloat16]
-)
-@torch.no_grad()
-def test_dtypes(dtype):
-    network = deeplabv2_resnet(depth=18, num_classes=3).to(dtype).eval()
-    out = network(torch.rand(1, 3, 33, 40, dtype=dtype))
-    assert out.shape == (1, 3, 33, 40)
-    assert out.dtype == dtype
-    assert out.isfinite().all()
-
-
 @torch.no_grad()
 def test_forward_is_the_scores_upsampled():
     network = deeplabv2_resnet(depth=18, num_classes=2).double().eval()

@@ -346,19 +346,6 @@ def test_initial_weights():
 # ---- sizes, dtypes, gradients
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.usefixtures("quiet")
-def test_pictures_of_any_size_on_the_meta_device(name):
-    for stride, size in ((8, (97, 130)), (16, (64, 7))):
-        network = meta(
-            name, num_classes=5, output_stride=stride, variant="smp"
-        )
-        picture = torch.empty(2, 3, *size, device="meta")
-        cells = [-(-side // 4) for side in size]
-        assert network.logits(picture).shape == (2, 5, *cells)
-        assert network(picture).shape == (2, 5, *size)
-
-
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [

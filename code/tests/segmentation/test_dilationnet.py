@@ -318,18 +318,6 @@ def test_pictures_of_any_size_on_the_meta_device(name, size):
     assert network.logits_of_padded(padded).shape == (1, classes, 66, 66)
 
 
-@pytest.mark.parametrize(
-    "dtype", [torch.float32, torch.float64, torch.bfloat16]
-)
-@torch.no_grad()
-def test_dtypes(dtype):
-    network = zoo.build("dilation7_kitti", num_classes=3).to(dtype).eval()
-    out = network(torch.rand(1, 3, 16, 24, dtype=dtype))
-    assert out.shape == (1, 3, 16, 24)
-    assert out.dtype == dtype
-    assert out.isfinite().all()
-
-
 @torch.no_grad()
 def test_a_picture_is_its_scores_upsampled():
     network = DilationNet(2).double().eval()

@@ -164,20 +164,6 @@ def test_without_its_decoder():
     torch.testing.assert_close(scores, network.head.fuse.score(context))
 
 
-@pytest.mark.usefixtures("quiet")
-def test_pictures_of_any_size_on_the_meta_device():
-    for stride, size in ((32, (97, 130)), (16, (64, 7)), (8, (64, 70))):
-        network = meta(
-            "liteseg_mobilenetv2", num_classes=5, output_stride=stride
-        )
-        picture = torch.empty(2, 3, *size, device="meta")
-        cells = [-(-side // 4) for side in size]
-        assert network.logits(picture).shape == (2, 5, *cells)
-        assert network(picture).shape == (2, 5, *size)
-        context = network.backbone.features(picture)["last"]
-        assert context.shape[2:] == tuple(-(-side // stride) for side in size)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.usefixtures("quiet")
 def test_dtypes_and_gradients(dtype):

@@ -211,16 +211,6 @@ def test_dropout_is_before_two_levels_and_the_scores():
 # ---- whole networks
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_pictures_of_any_size_on_the_meta_device(name):
-    network = meta(name, num_classes=5)
-    for size in ((97, 130), (64, 7)):
-        picture = torch.empty(2, 3, *size, device="meta")
-        cells = [-(-side // 4) for side in size]
-        assert network.logits(picture).shape == (2, 5, *cells)
-        assert network(picture).shape == (2, 5, *size)
-
-
 @torch.no_grad()
 def test_forward_is_the_scores_upsampled():
     network = filled(refinenet_resnet(18, num_classes=2, light=True))

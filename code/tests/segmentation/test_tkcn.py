@@ -215,18 +215,6 @@ def test_pictures_of_any_size(depth, output_stride):
         assert network(x).shape == (2, 7, *size)
 
 
-@torch.no_grad()
-def test_forward_is_the_scores_upsampled():
-    options = {"depth": 18, "levels": ((2, 2), (3, 1)), "width": 4}
-    x = torch.randn(1, 3, 33, 40)
-    for align in (False, True):
-        network = tkcn(align_corners=align, num_classes=3, **options).eval()
-        expected = F.interpolate(
-            network.logits(x), (33, 40), mode="bilinear", align_corners=align
-        )
-        assert torch.equal(network(x), expected)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_dtypes_and_gradients(dtype):
     network = tkcn(
