@@ -154,10 +154,10 @@ class MultiScale(Segmenter):
 
     def upsample(self, logits: Tensor, size: Sequence[int]) -> Tensor:
         """Bring logits to a picture's size as the network brings its own."""
-        if self.scales[0] == 1:
-            return self.network.upsample(logits, size)
         largest = [int(side * self.scales[0]) for side in size]
         full = self.network.upsample(logits, largest)
+        if largest == [*size]:
+            return full
         return resize(full, size, self.network.align_corners)
 
 

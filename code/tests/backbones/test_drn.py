@@ -431,6 +431,12 @@ def test_dtypes_and_gradients(name, dtype):
         (lambda: meta("drn_d_22_seg", first_unit="x"), "first_unit='x'"),
         (lambda: meta("drn_a_18", first_unit="half"), "first_unit='half'"),
         (
+            lambda: meta(
+                "drn_d_22_seg", upsampling="transposed", align_corners=True
+            ),
+            "align_corners=True: .* take 'bilinear'",
+        ),
+        (
             lambda: meta("drn_c_42", dead_projection=True),
             "dead_projection=True: drn_c_42",
         ),
