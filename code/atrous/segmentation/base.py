@@ -104,7 +104,7 @@ class MultiScale(Segmenter):
 
     Each scale's logits are interpolated to the places of the largest scale;
     the result is their maximum, place by place and class by class, in
-    training too.
+    training too. The output stride is the network's over the largest scale.
 
     Args:
         network: Any `Segmenter`; its weights are shared among the scales.
@@ -140,12 +140,10 @@ class MultiScale(Segmenter):
         )
         self.network = network
         self.scales = tuple(sorted(scales, reverse=True))
+        self.output_stride = network.output_stride / self.scales[0]
 
     def logits(self, x: Tensor) -> Tensor:
-        """Maximum over scales, at the places of the largest, (B, C, H', W').
-
-        Their output stride is the network's over the largest scale.
-        """
+        """Maximum over scales, at places of the largest, (B, C, H', W')."""
         maps = [self.network.logits(_scaled(x, s)) for s in self.scales]
         size = maps[0].shape[2:]
         align = self.network.align_corners

@@ -195,6 +195,8 @@ def test_multi_scale_fuses_in_training_too_and_shares_weights():
     x = torch.rand(1, 3, 64, 64)
     network(x).sum().backward()
     assert inner.head[0].score.weight.grad.count_nonzero() > 0
+    assert network.output_stride == inner.output_stride == 8
+    assert MultiScale(inner, scales=(0.25, 0.5)).output_stride == 16
     single = MultiScale(inner, scales=(1,))
     torch.testing.assert_close(single(x), inner(x))
 
