@@ -93,8 +93,10 @@ def reflect_pad(x: Tensor, before: int, after: tuple[int, int]) -> Tensor:
         raise ValueError(f"before={before}, after={after}: must not be < 0")
     for axis, end in zip((2, 3), after, strict=True):
         size = x.shape[axis]
-        period = 2 * (size - 1)
-        index = torch.arange(-before, size + end, device=x.device) % period
+        index = torch.arange(-before, size + end, device=x.device)
+        # A tensor: the ONNX exporter takes no free size as a divisor.
+        period = torch.full_like(index, 2 * (size - 1))
+        index = index % period
         x = x.index_select(axis, torch.minimum(index, period - index))
     return x
 
