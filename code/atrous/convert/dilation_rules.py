@@ -1,39 +1,22 @@
 """What each kind of layer changes when strides become dilations."""
 
 import operator
-from typing import NamedTuple
+from fractions import Fraction
+from typing import Any
 
 import torch.nn.functional as F
 from torch import fx, nn
 
 from atrous.convert import tracing
-from atrous.convert.tracing import TracedOp, constant, dynamic, pair
+from atrous.convert.grids import Grid, several
+from atrous.convert.kept_layers import RESHAPES, GridKeeper
+from atrous.convert.tracing import TracedOp, dynamic, pair
 from atrous.ops.pooling import crop, dilated_avg_pool2d, dilated_max_pool2d
 
 POOLINGS = {"max_pool2d": dilated_max_pool2d, "avg_pool2d": dilated_avg_pool2d}
 
 
-class Grid(NamedTuple):
-    """What is known of a map in the new network.
-
-    Attributes:
-        stride: Input pixels between its places; None after a layer without
-            a rule, which is allowed while no dilation is pending.
-        dilation: The pending dilation: places to one of the old network's.
-        size: A node, and how many rows and columns more than its output.
-    """
-
-    stride: int | None
-    dilation: int
-    size: tuple[fx.Node, int, int]
-
-    def grown(self, rows: int, columns: int) -> "Grid":
-        """The same grid with that many more rows and columns."""
-        node, down, across = self.size
-        return self._replace(size=(node, down + rows, across + columns))
-
-
-class DilationRewriter:
+class DilationRewriter(GridKeeper):
     """Follows a network's layers in order and changes them on the way.
 
     Functions change in the graph at once. What convolution modules have to
@@ -41,16 +24,14 @@ class DilationRewriter:
     were replaced by functions are in `replaced`.
 
     Args:
-        network: The network, for its constants.
-        output_stride: The stride up to which strides are kept.
+        output_stride: As in `GridKeeper`; without it nothing changes.
+        options: As in `GridKeeper`.
     """
 
-    def __init__(self, network: nn.Module, output_stride: int):
-        self.network = network
-        self.output_stride = output_stride
+    def __init__(self, *output_stride: int, **options: bool):
+        super().__init__(*output_stride, **options)
         self.edits: dict[nn.Module, dict] = {}
         self.replaced: set[str] = set()
-        self.grids: dict[fx.Node, Grid | None] = {}  # None: not a map
 
     def follow(self, layer: TracedOp) -> None:
         """Change a layer and find its output's grid.
@@ -60,11 +41,16 @@ class DilationRewriter:
         """
         node, grid = layer.node, None
         inputs = [n for n in node.all_input_nodes if self.grids[n]]
+        self.follow_sizes(layer)
         if node.op == "placeholder":
             grid = Grid(1, 1, (node, 0, 0))
         elif inputs and node.op != "output":
-            rule = RULES.get(layer.kind, DilationRewriter.unknown)
-            grid = rule(self, layer, self.join(layer, inputs))
+            grid = self.join(layer, inputs)
+            if grid.stride is not None:
+                rule = RULES.get(layer.kind, DilationRewriter.unknown)
+                grid = rule(self, layer, grid)
+            elif layer.kind in tracing.SCALED or layer.stride > 1:
+                layer.refuse(f"has a stride, after {grid.size[0].name!r}")
         self.grids[node] = grid
 
     def join(self, layer: TracedOp, inputs: list[fx.Node]) -> Grid:
@@ -74,9 +60,16 @@ class DilationRewriter:
         strides = sorted({g.stride for g in grids} - {None})
         if len(pending) > 1 or len(strides) > 1:
             layer.refuse(f"joins strides {strides} and dilations {pending}")
-        grid = next((g for g in grids if g.stride), grids[0])
-        if pending == [1] or len({g.size for g in grids}) == 1:
+        grid = max(grids, key=lambda g: (g.stride is not None, len(g.layout)))
+        if pending == [1] or len(grids) == 1:
             return grid
+        if len({g.from_the_end for g in grids}) > 1:
+            layouts = sorted({g.layout for g in grids})
+            layer.refuse(f"joins maps of the layouts {layouts}")
+        if len({g.size for g in grids}) == 1:
+            return grid
+        if grid.from_the_end != (-2, -1):
+            layer.refuse("joins maps of two sizes that are not (..., H, W)")
         # Equal sizes before may differ now, beyond the last coarse place.
         graph = layer.node.graph
         with graph.inserting_before(layer.node):
@@ -84,58 +77,60 @@ class DilationRewriter:
             cropped = graph.call_function(crop, tuple(inputs), step)
             for i, x in enumerate(inputs):
                 part = graph.call_function(operator.getitem, (cropped, i))
+                self.grids[part] = self.grids[x]
                 layer.node.replace_input_with(x, part)
         return grid._replace(size=(cropped, 0, 0))
 
     def slide(self, layer: TracedOp, grid: Grid) -> Grid:
         """The grid after a window, whose stride is kept or else pending."""
-        stride, pending = layer.stride, grid.dilation
-        if stride > 1:
-            if grid.stride is None:
-                layer.refuse(f"has a stride, after {grid.size[0].name!r}")
-            reached = grid.stride * stride
-            if reached <= self.output_stride:
-                return Grid(reached, 1, (layer.node, 0, 0))
-            if grid.stride < self.output_stride:
-                layer.refuse(
-                    f"goes from stride {grid.stride} to {reached} at once, "
-                    f"past output_stride={self.output_stride}"
-                )
-        grid = grid._replace(dilation=pending * stride)
-        if layer.kernel is None:
-            return grid._replace(size=(layer.node, 0, 0))
-        left, right, top, bottom = layer.sides
-        (below, beside), (height, width) = layer.excess, layer.spans
-        return grid.grown(
-            pending * (top + bottom + below - height + 1),
-            pending * (left + right + beside - width + 1),
-        )
+        pending = grid.dilation
+        after = self.stepped(layer, grid, layer.stride)
+        if after.dilation == pending * layer.stride and layer.kernel:
+            left, right, top, bottom = layer.sides
+            (below, beside), (height, width) = layer.excess, layer.spans
+            return after.grown(
+                pending * (top + bottom + below - height + 1),
+                pending * (left + right + beside - width + 1),
+            )
+        return after._replace(size=(layer.node, 0, 0))
 
     def convolution(self, layer: TracedOp, grid: Grid) -> Grid:
         """Dilation and padding are multiplied by the pending dilation."""
+        if grid.from_the_end != (-2, -1):
+            return self.unknown(layer, grid)
         node, options, pending = layer.node, layer.options, grid.dilation
         after = self.slide(layer, grid)
         edit = {"stride": (1, 1)} if after.dilation > pending else {}
         if pending > 1:
-            self.check(layer)
+            mode = self.check(layer)
             edit["dilation"] = _times(pending, layer.dilation)
             left, right, top, bottom = sides = _times(pending, layer.sides)
             edit["padding"] = (top, left)
-            if (left, top) != (right, bottom):
-                edit["padding"], x = (0, 0), options["input"]
+            if mode != "constant" or (left, top) != (right, bottom):
+                edit["padding"] = (0, 0)
+                x, kwargs = options["input"], {"mode": mode}
                 with node.graph.inserting_before(node):
-                    padded = node.graph.call_function(F.pad, (x, sides))
+                    call = F.pad, (x, sides), kwargs
+                    padded = node.graph.call_function(*call)
+                self.grids[padded] = grid
                 node.replace_input_with(x, padded)
-                options["input"] = padded
+                options = options | {"input": padded}
+            if mode != "constant":
+                edit["padding_mode"] = "zeros"
+                why = f"pads by {mode!r}, exact at some sizes only"
+                self.deviates(layer, why, padded, layer.sides, mode)
         if layer.module is None:
-            node.args = (options.pop("input"), options.pop("weight"))
-            node.kwargs = options | edit
+            node.args = (options["input"], options["weight"])
+            rest = {k: options[k] for k in ("bias", "groups") if k in options}
+            old = {"stride": 1, "padding": 0, "dilation": 1}
+            old = {k: options.get(k, v) for k, v in old.items()}
+            node.kwargs = rest | old | edit
         elif self.edits.setdefault(layer.module, edit) != edit:
             layer.refuse("is called twice and would change in two ways")
         return after
 
-    def check(self, layer: TracedOp) -> None:
-        """Refuse the convolutions that no dilation keeps exact."""
+    def check(self, layer: TracedOp) -> str:
+        """The padding mode; refuse convolutions that nothing keeps exact."""
         options = layer.options
         others = {*layer.node.all_input_nodes} - {options["input"]}
         if any(self.grids[n] for n in others):
@@ -143,11 +138,12 @@ class DilationRewriter:
         if layer.kernel is None and options.get("padding") == "same":
             layer.refuse("pads by 'same', with weights of unknown size")
         mode = getattr(layer.module, "padding_mode", "zeros")
-        if mode != "zeros" and any(layer.sides):
-            layer.refuse(f"pads by {mode!r}, exact at some sizes only")
+        return "constant" if mode == "zeros" or not any(layer.sides) else mode
 
     def pooling(self, layer: TracedOp, grid: Grid) -> Grid:
         """A pooling is replaced by its dilated form."""
+        if grid.from_the_end != (-2, -1):
+            return self.unknown(layer, grid)
         pending, options = grid.dilation, layer.options
         after = self.slide(layer, grid)
         if after.dilation == 1:
@@ -170,15 +166,23 @@ class DilationRewriter:
         """Padding of height and width, multiplied by the pending dilation."""
         options, pending = layer.options, grid.dilation
         mode, sides = options.get("mode", "constant"), options["pad"]
+        old = sides
         if dynamic(sides):
             return self.unknown(layer, grid)
-        sides = (*_times(pending, tuple(sides[:4])), *sides[4:])
+        ends = [tuple(sides[i : i + 2]) for i in range(0, len(sides), 2)]
+        more = {}
+        for i, end in enumerate(ends):  # the last dimension's come first
+            if letter := grid.spatial([-1 - i]):
+                ends[i] = _times(pending, end)
+                more |= dict.fromkeys(letter, sum(ends[i]))
         if pending > 1:
             if mode != "constant":
-                layer.refuse(f"pads by {mode!r}, exact at some sizes only")
-            self.replace(layer, F.pad, sides, value=options.get("value"))
-        left, right, top, bottom = (*sides, 0, 0)[:4]
-        return grid.grown(top + bottom, left + right)
+                why = f"pads by {mode!r}, exact at some sizes only"
+                self.deviates(layer, why, None, old, mode)
+            sides = tuple(side for end in ends for side in end)
+            value = options.get("value") or 0
+            self.replace(layer, F.pad, sides, mode=mode, value=value)
+        return grid.grown(*(more.get(d, 0) for d in "HW"))
 
     def replace(self, layer: TracedOp, function, *args, **kwargs) -> None:
         """Turn a layer into the call of a function on the same input."""
@@ -188,72 +192,88 @@ class DilationRewriter:
         node.op, node.target = "call_function", function
         node.args, node.kwargs = (layer.options["input"], *args), kwargs
 
-    def pointwise(self, layer: TracedOp, grid: Grid) -> Grid:
-        """A pointwise layer stays, unless a constant has the old size."""
-        for node in layer.node.all_input_nodes:
-            if node.op == "get_attr" and grid.dilation > 1:
-                shape = constant(node, self.network).shape
-                if len(shape) > 1 and shape[-2:].numel() > 1:
-                    layer.refuse(f"joins {node.target!r}: {[*shape]}")
-        return grid
-
     def normalisation(self, layer: TracedOp, grid: Grid) -> Grid:
         """A normalisation stays if its statistics are those of training."""
         if layer.options.get("running_mean") is None:
+            return self.statistics(layer, grid)
+        return grid if not grid.spatial([1]) else self.unknown(layer, grid)
+
+    def scaled(self, layer: TracedOp, grid: Grid) -> Grid:
+        """A layer whose stride is known and which has no dilated form."""
+        options, kind = layer.options, layer.kind
+        if kind == "interpolate" and options.get("scale_factor") is None:
+            return self.resized(layer, grid)
+        factor = options.get(tracing.SCALED[kind])
+        factor = factor or options.get("kernel_size", 1)
+        factors = {*factor} if isinstance(factor, tuple | list) else {factor}
+        factor = factors.pop()
+        if factors or dynamic(factor):
             return self.unknown(layer, grid)
-        return grid
-
-    def along_dim(self, layer: TracedOp, grid: Grid) -> Grid:
-        """A layer that acts along the batch or the channels stays."""
-        if layer.options.get("dim") in (None, 0, 1, -3, -4):
-            return grid
-        return self.unknown(layer, grid)
-
-    def index(self, layer: TracedOp, grid: Grid) -> Grid:
-        """Taking a chunk, or some of the channels, stays as it is."""
-        whole, index = layer.node.args
-        index = index if isinstance(index, tuple) else (index,)
-        parts = getattr(whole.target, "__name__", whole.target)
-        channels = len(index) < 3 and all(isinstance(i, slice) for i in index)
-        if parts in ("chunk", "split") or channels:
-            return grid
-        return self.unknown(layer, grid)
-
-    def shape_query(self, layer: TracedOp, grid: Grid) -> Grid | None:
-        """A size query is allowed only if its value cannot change.
-
-        What it gives is no map, so it has no grid.
-        """
-        wanted, users = layer.options.get("index", "shape"), layer.node.users
-        same = grid.dilation == 1 or all(
-            n.target is operator.getitem and n.args[1] in (0, 1) for n in users
-        )
-        if wanted in ("dtype", "device", 0, 1):
-            return None
-        if same and wanted in ("shape", 2, 3, -1, -2):
-            return None
-        return self.unknown(layer, grid)
-
-    def unknown(self, layer: TracedOp, grid: Grid) -> Grid:
-        """A layer without a rule is allowed only while none is pending."""
         if grid.dilation > 1:
-            why = tracing.WHY.get(
-                layer.kind, "has no rule and might mix places"
+            if kind != "interpolate":
+                return self.unknown(layer, grid)
+            self.deviates(layer, tracing.WHY[kind])
+        grows = kind not in ("pixel_unshuffle", "lp_pool2d")
+        stride = grid.stride * (1 / Fraction(factor) if grows else factor)
+        if stride > self.output_stride:
+            layer.refuse(
+                f"goes to stride {stride}, past output_stride="
+                f"{self.output_stride}, and {tracing.WHY[kind]}"
             )
-            layer.refuse(f"{why}: remove it, or cut the model before it")
-        keeps = layer.kind in tracing.STATISTICS.split()
-        return Grid(grid.stride if keeps else None, 1, (layer.node, 0, 0))
+        stride = int(stride) if stride == int(stride) else stride
+        return grid._replace(stride=stride, size=(layer.node, 0, 0))
+
+    def resized(self, layer: TracedOp, grid: Grid) -> Grid:
+        """A map that is brought to a size; the stride is another map's."""
+        other = self.size_of(layer.options.get("size"))
+        if other is None:
+            return self.unknown(layer, grid)
+        if grid.dilation > 1:
+            self.deviates(layer, tracing.WHY[layer.kind])
+        return other._replace(layout=grid.layout)
+
+    def size_of(self, value: Any) -> Grid | None:
+        """The grid whose size a value is, if it was asked of a map."""
+        nodes = [n for n in several(value) if isinstance(n, fx.Node)]
+        while nodes:
+            node = nodes[0]
+            if grid := self.grids[node]:
+                return grid
+            nodes = node.all_input_nodes
+        return None
+
+    def other_dimensions(self, layer: TracedOp, grid: Grid) -> Grid:
+        """Layers on lines and volumes are refused."""
+        layer.refuse("is not 2-d: only networks on (B, C, H, W) are dilated")
 
 
 RULES = {
     **dict.fromkeys(tracing.POINTWISE, DilationRewriter.pointwise),
     **dict.fromkeys(tracing.ALONG, DilationRewriter.along_dim),
+    **dict.fromkeys(tracing.REDUCTIONS, DilationRewriter.reduction),
+    **dict.fromkeys(tracing.GLOBAL, DilationRewriter.of_old_places),
+    **dict.fromkeys(tracing.STATISTICS, DilationRewriter.statistics),
+    **dict.fromkeys(tracing.SCALED, DilationRewriter.scaled),
+    **dict.fromkeys(tracing.NO_MAPS, DilationRewriter.question),
+    **dict.fromkeys(
+        tracing.OTHER_DIMENSIONS, DilationRewriter.other_dimensions
+    ),
     "conv2d": DilationRewriter.convolution,
     "max_pool2d": DilationRewriter.pooling,
     "avg_pool2d": DilationRewriter.pooling,
     "pad": DilationRewriter.padding,
     "batch_norm": DilationRewriter.normalisation,
+    "layer_norm": DilationRewriter.layer_norm,
+    "Linear": DilationRewriter.linear,
+    "linear": DilationRewriter.linear,
+    "permute": DilationRewriter.permutation,
+    "transpose": DilationRewriter.permutation,
+    "swapaxes": DilationRewriter.permutation,
+    "unsqueeze": DilationRewriter.extra_dim,
+    "stack": DilationRewriter.extra_dim,
+    "squeeze": DilationRewriter.squeeze,
     "getitem": DilationRewriter.index,
+    **dict.fromkeys(RESHAPES, DilationRewriter.reshaped),
     "getattr": DilationRewriter.shape_query,
     "size": DilationRewriter.shape_query,
 }

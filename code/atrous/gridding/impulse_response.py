@@ -6,13 +6,15 @@ as a float64 copy in evaluation mode on its own device, a function is called
 as it is, with float64 on the CPU. Both map (B, C, H, W) to (B, O, H', W').
 """
 
-import copy
 import itertools
 from collections.abc import Callable
+from numbers import Integral
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+
+from atrous.ops.copying import copy_network
 
 Module = nn.Module | Callable[[Tensor], Tensor]
 ROUNDING = 64 * torch.finfo(torch.float64).eps
@@ -223,7 +225,7 @@ def components(graph: Tensor) -> int:
 
 def check_rate(rate: int) -> None:
     """Raise ValueError unless `rate` is an integer and at least 1."""
-    if not isinstance(rate, int) or rate < 1:
+    if not isinstance(rate, Integral) or rate < 1:
         raise ValueError(f"rate={rate}: must be an integer, at least 1")
 
 
@@ -232,7 +234,7 @@ def _measurable(module: Module) -> tuple[Module, torch.device | None]:
     if not isinstance(module, nn.Module):
         return module, None
     # A copy, so that measuring leaves no trace in the module.
-    module = copy.deepcopy(module).double().eval().requires_grad_(False)
+    module = copy_network(module).double().eval().requires_grad_(False)
     state = itertools.chain(module.parameters(), module.buffers())
     return module, next((tensor.device for tensor in state), None)
 

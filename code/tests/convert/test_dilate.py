@@ -1,17 +1,20 @@
 """Surgery: exact on the coarse grid, or refused by name."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from references import error
-from torch import nn
+from torch import fx, nn
+from torch.nn.utils import prune
 
 from atrous.arithmetic import Window, fields
-from atrous.backbones.resnet import VARIANTS, ResNet, ResNetClassifier
+from atrous.backbones.resnet import VARIANTS, ResNet
 from atrous.backbones.vgg import VGG16
-from atrous.convert.dilate import dilate
+from atrous.convert.dilate import deviations, dilate
 from atrous.experiments.parity import reference_fill_
 from atrous.ops.pooling import crop
 
@@ -63,6 +66,24 @@ def assert_exact(model, stride, output_stride, x, step=None):
 
 # Random networks ------------------------------------------------------
 
+KEEPING = (  # forms that keep the number of channels
+    "a block of ConvNeXt",
+    "a mean of all",
+    "global response",
+    "groups of channels",
+    "in place",
+    "layer normalisation by a function",
+    "numbers",
+    "over channels",
+    "padded, channels last",
+    "questions",
+    "sizes unpacked",
+    "softmax",
+    "squeezed by a maximum",
+    "squeezed by a mean",
+    "squeezed by a module",
+)
+
 numbers = st.integers
 flags = st.booleans()
 strides = st.sampled_from([1, 1, 2, 2, 3])
@@ -106,9 +127,13 @@ def pads(draw):
 def blocks(draw):
     stride = draw(strides)
     one = st.one_of(convolutions(stride), poolings(stride))
-    kind = draw(st.sampled_from(["one", "one", "pad", "residual", "joined"]))
+    kinds = ["one", "one", "pad", "residual", "joined", "idiom", "idiom"]
+    kind = draw(st.sampled_from(kinds))
     if kind == "pad":
         return 1, draw(pads())
+    if kind == "idiom":
+        step, modules = FORMS[draw(st.sampled_from(KEEPING))]
+        return 1, Net(step, **copy.deepcopy(modules))
     if kind == "residual":
         k = draw(st.sampled_from([1, 3, 5]))
         short = nn.Conv2d(C, C, 1, stride) if stride > 1 else nn.Identity()
@@ -321,6 +346,87 @@ def in_place(m, x):
     return torch.sub(torch.add(y, x), x.neg()).relu_()
 
 
+class PerPlace(nn.Module):
+    """A block of ConvNeXt: layers of each place, the channels last."""
+
+    def __init__(self):
+        super().__init__()
+        self.depthwise = nn.Conv2d(C, C, 7, padding=3, groups=C)
+        self.norm, self.up = nn.LayerNorm(C), nn.Linear(C, 2 * C)
+        self.down = nn.Linear(2 * C, C)
+        self.gamma = nn.Parameter(torch.rand(C))
+
+    def forward(self, x):
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        y = self.down(F.gelu(self.up(y))) * self.gamma
+        return x + y.permute(0, 3, 1, 2)
+
+
+class Response(nn.Module):
+    """Global response normalisation, as in ConvNeXt V2, channels last."""
+
+    def forward(self, x):
+        x = x.transpose(1, 2).transpose(-1, 2)  # (B, H, W, C)
+        norm = torch.norm(x, p=2, dim=(1, 2), keepdim=True)
+        x = x * (norm / (norm.mean(dim=-1, keepdim=True) + 1e-6))
+        return x.permute([0, 3, 1, 2])
+
+
+class Excited(nn.Module):
+    """Squeeze and excitation."""
+
+    def __init__(self, squeeze):
+        super().__init__()
+        self.squeeze, self.e = squeeze, nn.Conv2d(C, C, 1)
+
+    def forward(self, x):
+        return x * self.e(self.squeeze(x)).sigmoid()
+
+
+def unpacked(m, x):
+    """Sizes of which only some are used."""
+    batch, channels, _, _ = x.shape
+    torch._assert(x.ndim == 4, f"{x.ndim} dimensions")
+    return x / channels + x.new_zeros(batch, 1, 1, 1) * x.dim()
+
+
+def edges_of_channels(m, x):
+    """Spatial attention: the mean and the largest of the channels."""
+    largest, _ = x.max(1, keepdim=True)
+    both = torch.cat([x.mean(dim=1, keepdim=True), largest], 1)
+    return x * m.c(both).sigmoid()
+
+
+def without_dimension(m, x):
+    y = x.sum(axis=1)  # (B, H, W)
+    y = torch.stack([y, -y], dim=1)
+    y = x[:, None, 1] * y[:, :1].squeeze(1).unsqueeze(1)
+    return x * y + x.mean(1).unsqueeze(1)
+
+
+def questions(m, x):
+    y = torch.where(x.gt(0), x, torch.max(-x, 0.1 * x)).clip(max=3.0)
+    return F.channel_shuffle(y, 2) + torch.minimum(x, y.masked_fill(y < 0, 0))
+
+
+def groups_in_turn(m, x):
+    """The channels of two groups in turn, as ShuffleNet has it."""
+    batch, channels, height, width = x.size()
+    x = x.view(batch, 2, channels // 2, height, width)
+    return x.transpose(1, 2).contiguous().view(batch, -1, height, width)
+
+
+def shuffled(m, x):
+    x, width = groups_in_turn(m, x), x.size(3)
+    return m.c(x).reshape((x.shape[0], 2, C // 2, x.size(2), width)).sum(1)
+
+
+def focus(m, x):
+    """All places of each phase, side by side, and a crop."""
+    parts = [x[..., i::2, j::2] for i in (0, 1) for j in (0, 1)]
+    return m.c(torch.cat(parts, 1))
+
+
 FORMS = {
     "two poolings of one module": (
         lambda m, x: m.p(m.c(m.p(x))),
@@ -381,6 +487,46 @@ FORMS = {
         {},
     ),
     "only the width padded": (lambda m, x: F.pad(x, (3, 0)), {}),
+    "a block of ConvNeXt": (lambda m, x: m.b(x), {"b": PerPlace()}),
+    "global response": (lambda m, x: m.b(x), {"b": Response()}),
+    "squeezed by a module": (
+        lambda m, x: m.b(x),
+        {"b": Excited(nn.AdaptiveAvgPool2d(1))},
+    ),
+    "squeezed by a mean": (
+        lambda m, x: m.b(x),
+        {"b": Excited(lambda x: x.mean((2, 3), keepdim=True))},
+    ),
+    "squeezed by a maximum": (
+        lambda m, x: m.b(x),
+        {"b": Excited(lambda x: F.adaptive_max_pool2d(x, 1))},
+    ),
+    "a mean of all": (lambda m, x: x - x.mean() / x.std(), {}),
+    "sizes unpacked": (unpacked, {}),
+    "over channels": (edges_of_channels, {"c": nn.Conv2d(2, 1, 7, padding=3)}),
+    "without channels": (without_dimension, {}),
+    "questions": (questions, {}),
+    "groups shuffled": (shuffled, {"c": down(1)}),
+    "groups of channels": (groups_in_turn, {}),
+    "parts of channels": (
+        lambda m, x: x[:, :2, :, :] * x[:, 2:, ...] + x[:, [0, 3]],
+        {},
+    ),
+    "padded, channels last": (
+        lambda m, x: F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 0, 2, 1)).permute(
+            0, 3, 1, 2
+        ),
+        {},
+    ),
+    "a crop": (lambda m, x: m.c(x[:, :, 1:-1, :-2]), {"c": down(1)}),
+    "a constant of each channel": (
+        lambda m, x: x * m.n.weight.reshape(1, -1, 1, 1),
+        {"n": nn.BatchNorm2d(C)},
+    ),
+    "layer normalisation by a function": (
+        lambda m, x: F.layer_norm(x.transpose(1, 3), (C,)).transpose(3, 1),
+        {},
+    ),
 }
 
 
@@ -391,6 +537,25 @@ def test_forms(form, size):
     model = tail(step, **modules)
     reference_fill_(model)
     assert_exact(model, 4, 2, torch.randn(2, C, *size))
+
+
+@pytest.mark.parametrize("output_stride", [1, 2, 4])
+@pytest.mark.parametrize("size", [(24, 32), (21, 30), (23, 29)])
+def test_every_other_place_is_a_stride(output_stride, size):
+    def step(m, x):
+        return m.two(m.one(x)[:, :, 1::2, 1::2])
+
+    model = Net(step, one=down(), two=down(1))
+    reference_fill_(model)
+    assert_exact(model, 4, output_stride, torch.randn(1, C, *size))
+
+
+def test_the_four_phases_of_a_map_are_joined():
+    """Only at sizes at which they are alike."""
+    model = Net(focus, c=nn.Conv2d(4 * C, C, 3, padding=1))
+    model = nn.Sequential(down(), model)
+    reference_fill_(model)
+    assert_exact(model, 4, 2, torch.randn(1, C, 24, 32))
 
 
 @pytest.mark.parametrize("output_stride", [1, 2, 4, 12])
@@ -472,30 +637,138 @@ def test_global_pooling_before_anything_is_owed():
     )
     reference_fill_(model)
     assert_exact(model, 4, 2, torch.randn(1, C, 30, 41))
-    classifier = ResNetClassifier(18).eval()
-    x = torch.rand(1, 3, 64, 64)
-    assert error(dilate(classifier, 32)(x), classifier(x)) < 1e-5
+
+
+# Layers that cannot be exact -------------------------------------------
+
+INEXACT = {
+    "reflected": {"c": down(1, padding_mode="reflect")},
+    "replicated": {"c": nn.ReplicationPad2d((1, 0, 2, 1))},
+    "around": {"c": nn.CircularPad2d(1)},
+    "groups": {"c": nn.GroupNorm(2, C)},
+    "instances": {"c": nn.InstanceNorm2d(C)},
+    "interpolation": {"c": nn.Upsample(scale_factor=2, mode="bilinear")},
+}
+
+
+@pytest.mark.parametrize("case", INEXACT)
+@torch.no_grad()
+def test_inexact_layers_are_kept_if_asked_for(case):
+    model = tail(lambda m, x: m.c(x), **INEXACT[case]).double().eval()
+    reference_fill_(model)
+    with pytest.raises(ValueError, match=r" 'c' .*: inexact=\"allow\" keeps"):
+        dilate(model, 2)
+    with pytest.warns(UserWarning, match="dilate is not exact: .* 'c'"):
+        dilated = dilate(model, 2, inexact="allow")
+    size = (26, 34) if case == "around" else (24, 32)  # not exact there
+    x = torch.randn(2, C, *size, dtype=torch.float64)
+    expected = model(x)
+    apart = error(dilated(x)[..., ::2, ::2], expected)
+    found = deviations(model, 2, x)
+    assert found["output"] == pytest.approx(apart)
+    assert len(found) == 2
+    assert min(found.values()) > 1e-3
+
+
+@torch.no_grad()
+def test_each_deviation_is_of_its_layer_alone():
+    """What a reflection does is not counted for the layer behind it."""
+    up = nn.Upsample(scale_factor=2)
+    inexact = {"n": nn.GroupNorm(2, C), "p": down(1, padding_mode="reflect")}
+    model = tail(lambda m, x: m.n(m.p(x)), **inexact).double().train()
+    reference_fill_(model)
+    # 4k + 1 pixels: the side less 1 is a multiple of the dilation.
+    x = torch.randn(1, C, 25, 33, dtype=torch.float64)
+    found = deviations(model, 2, x)
+    assert [*found] == ["pad", "n", "output"]
+    assert found["pad"] < 1e-12
+    assert found["n"] == pytest.approx(found["output"])
+    assert model.training
+    odd = torch.randn(1, C, 22, 23, dtype=torch.float64)
+    assert deviations(nn.Sequential(model, up), 2, odd)["output"] > 1e-3
+
+
+def decoder(m, x):
+    """Scores at the size of an earlier map."""
+    early = m.early(x)
+    late = F.interpolate(m.late(early), early.shape[2:], mode="bilinear")
+    return torch.cat([early, late], 1)
+
+
+@torch.no_grad()
+def test_a_map_is_brought_to_the_size_of_another():
+    modules = {"early": down(), "late": nn.Sequential(down(), down())}
+    model = Net(decoder, **modules).double()
+    reference_fill_(model)
+    with pytest.raises(ValueError, match=r"interpolate .* would enlarge"):
+        dilate(model, 4)
+    x = torch.randn(1, C, 32, 48, dtype=torch.float64)
+    with pytest.warns(UserWarning, match="interpolate 'interpolate'"):
+        dilated = dilate(model, 4, inexact="allow")
+    assert dilated(x).shape == model(x).shape
+    found = deviations(model, 4, x)
+    assert found["interpolate"] > 1e-3
+    assert found["output"] > 1e-3
+    assert error(dilate(model, 8)(x), model(x)) == 0
+
+
+def test_other_words_for_inexact_are_refused():
+    with pytest.raises(ValueError, match="inexact='yes': must be 'refuse' or"):
+        dilate(nn.Sequential(down()), 1, inexact="yes")
+
+
+# Modes and hooks ------------------------------------------------------
+
+
+def frozen():
+    model = nn.Sequential(down(), nn.BatchNorm2d(C), down()).train()
+    model[1].eval()
+    return model
+
+
+def test_each_part_keeps_its_mode():
+    """In graph modules too, which deepcopy puts into training mode."""
+    graph = fx.symbolic_trace(frozen().eval())
+    for model in (frozen(), graph.eval(), fx.symbolic_trace(frozen())):
+        modes = {n: m.training for n, m in model.named_modules()}
+        found = {n: m.training for n, m in dilate(model, 2).named_modules()}
+        assert found == modes
+    x = torch.randn(2, C, 16, 16)
+    assert error(dilate(graph, 2)(x)[..., ::2, ::2], graph(x)) < 1e-5
+
+
+def hooked(how):
+    model = nn.Sequential(down(), nn.ReLU(), down(1), nn.Conv2d(C, C, 1))
+    if how == "pruned":
+        prune.l1_unstructured(model[2], "weight", amount=0.5)
+        prune.random_structured(model[3], "weight", amount=0.5, dim=0)
+    else:
+        for module in (model[0], model[2]):
+            getattr(nn.utils, how)(module)
+    with torch.no_grad():
+        model(torch.rand(1, C, 9, 9))
+    model(torch.rand(1, C, 9, 9))  # the weights have a history now
+    return model.eval()
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated")
+@pytest.mark.parametrize("how", ["pruned", "weight_norm", "spectral_norm"])
+def test_weights_that_hooks_make(how):
+    model = hooked(how)
+    dilated = dilate(model, 1)
+    x = torch.randn(2, C, 16, 17)
+    assert error(dilated(x)[..., ::2, ::2], model(x)) < 1e-5
+    assert [*dilated.state_dict()] == [*model.state_dict()]
+    for name, tensor in dilated.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name])
+    dilated.train()(x).sum().backward()
+    assert any(p.grad is not None for p in dilated.parameters())
+    assert all(p.grad is None for p in model.parameters())
 
 
 # Refusals -------------------------------------------------------------
 
 REFUSED = {
-    "global pooling": (
-        lambda m, x: m.avgpool(x),
-        {"avgpool": nn.AdaptiveAvgPool2d(1)},
-        r"AdaptiveAvgPool2d 'avgpool' \(node 'avgpool'\) would pool over a "
-        "denser grid: remove it, or cut the model before it",
-    ),
-    "a mean": (
-        lambda m, x: x.mean((2, 3)),
-        {},
-        r"mean 'mean' \(node 'mean'\) would pool over",
-    ),
-    "squeeze and excitation": (
-        lambda m, x: x * m.c(F.adaptive_avg_pool2d(x, 1)).sigmoid(),
-        {"c": down(1, 1)},
-        "adaptive_avg_pool2d 'adaptive_avg_pool2d'.* would pool over",
-    ),
     "flatten": (
         lambda m, x: torch.flatten(x, 1),
         {},
@@ -517,7 +790,7 @@ REFUSED = {
         "ConvTranspose2d 'up'.* would enlarge a grid",
     ),
     "interpolation": (
-        lambda m, x: F.interpolate(x, scale_factor=2),
+        lambda m, x: F.interpolate(x, size=(12, 12)),
         {},
         "interpolate 'interpolate'.* would enlarge a grid",
     ),
@@ -546,20 +819,45 @@ REFUSED = {
         {"c": down(1, padding_mode="reflect")},
         "Conv2d 'c'.* pads by 'reflect', exact at some sizes only",
     ),
+    "joined with the flat map": (
+        lambda m, x: x.view(x.shape[0], -1, x.shape[2] * x.shape[3]),
+        {},
+        "getattr 'getattr_2'.* would read the size of a denser grid",
+    ),
+    "a gate of the map's size": (
+        lambda m, x: x * x.mean((2, 3)).view(1, -1, x.shape[2], x.shape[3]),
+        {},
+        "getattr 'getattr_1'.* would read the size of a denser grid",
+    ),
+    "rows as channels": (
+        lambda m, x: x.view(x.shape[0], x.shape[2], -1, x.shape[3]),
+        {},
+        "view 'view'.* in other positions",
+    ),
+    "a mean of columns": (
+        lambda m, x: x.mean(3, keepdim=True),
+        {},
+        "mean 'mean'.* would act along height or width",
+    ),
+    "layers of each column": (
+        lambda m, x: m.fc(x.transpose(1, 2)),
+        {"fc": nn.Linear(6, 6)},
+        "Linear 'fc'.* in other positions",
+    ),
+    "maps in two layouts": (
+        lambda m, x: x + x.permute(0, 3, 2, 1),
+        {},
+        r"add 'add'.* joins maps of the layouts \['BCHW', 'BWHC'\]",
+    ),
+    "a constant of the old size, made of another": (
+        lambda m, x: x + m.at.position.sigmoid()[None],
+        {"at": nn.ParameterDict({"position": torch.rand(C, 6, 6)})},
+        r"add 'add'.* joins .*: \[1, 4, 6, 6\]",
+    ),
     "other padding by a function": (
         lambda m, x: F.pad(x, (1, 1, 1, 1), "replicate"),
         {},
         "pad 'pad'.* pads by 'replicate'",
-    ),
-    "other padding by a module": (
-        lambda m, x: m.around(x),
-        {"around": nn.ReflectionPad2d(1)},
-        "ReflectionPad2d 'around'.* has no rule",
-    ),
-    "unknown module": (
-        lambda m, x: m.fold(x),
-        {"fold": nn.LPPool2d(2, 2)},
-        "LPPool2d 'fold'.* has no rule and might mix places",
     ),
     "unknown function": (
         lambda m, x: torch.cumsum(x, 2),
@@ -578,11 +876,6 @@ REFUSED = {
         "getattr 'getattr_1'.* would read the size of a denser grid",
     ),
     "a size by a method": (lambda m, x: x / x.size(3), {}, "size 'size'"),
-    "a part": (
-        lambda m, x: x[:, :, ::2, ::2],
-        {},
-        "getitem 'getitem'.* would take a part of a denser grid",
-    ),
     "another dimension": (
         lambda m, x: torch.cat([x, x], 2),
         {},
@@ -599,7 +892,7 @@ REFUSED = {
         "conv2d 'conv2d'.* takes its weights from a map",
     ),
     "same, of an unknown kernel": (
-        lambda m, x: F.conv2d(x, m.c.weight * 2, padding="same"),
+        lambda m, x: F.conv2d(x, m.c.weight * x.mean(), padding="same"),
         {"c": down(1)},
         "conv2d 'conv2d'.* pads by 'same'",
     ),
@@ -634,12 +927,12 @@ def computed(m, x):
         (
             Net(lambda m, x: m.a(x) + m.b(x), a=down(), b=down(1)),
             1,
-            r"add 'add' .* joins strides \[1\] and dilations \[1, 2\]",
+            r"add 'add' .* joins strides \[1, 2\]",
         ),
         (
             Net(lambda m, x: m.a(x) + m.b(x), a=down(4), b=down(2)),
             1,
-            r"and dilations \[2, 4\]",
+            r"joins strides \[2, 4\]",
         ),
         (
             Net(
@@ -654,13 +947,49 @@ def computed(m, x):
             "output_stride=4",
         ),
         (
-            Net(
-                lambda m, x: m.b(F.interpolate(m.a(x), scale_factor=2)),
-                a=down(),
-                b=down(),
-            ),
+            Net(lambda m, x: m.b(m.a(x).flip(2)), a=down(), b=down()),
             2,
-            "Conv2d 'b'.* has a stride, after 'interpolate'",
+            "Conv2d 'b'.* has a stride, after 'flip'",
+        ),
+        (
+            nn.Sequential(down(), down(), nn.FractionalMaxPool2d(2, 9)),
+            4,
+            "Sequential has no known output stride: '_2' has no rule",
+        ),
+        (
+            nn.Sequential(down(), down(), nn.AdaptiveAvgPool2d(7)),
+            4,
+            "Sequential gives no map: AdaptiveAvgPool2d '2' .* takes all",
+        ),
+        (
+            nn.Sequential(down(), down(), nn.AdaptiveAvgPool2d((None, 1))),
+            2,
+            "AdaptiveAvgPool2d '2' .* has no rule",
+        ),
+        (
+            nn.Sequential(down(), down(), nn.PixelUnshuffle(2)),
+            4,
+            "PixelUnshuffle '2' .* goes to stride 8, past output_stride=4",
+        ),
+        (
+            nn.Sequential(down(), down(), nn.LPPool2d(2, 3)),
+            2,
+            "LPPool2d '2' .* has no dilated form",
+        ),
+        (
+            Net(lambda m, x: m.a(x).mean((2, 3)), a=down()),
+            1,
+            "Net gives no map: mean 'mean' .* takes all of a map; cut the",
+        ),
+        (
+            nn.Sequential(nn.Conv1d(C, C, 3, 2)),
+            1,
+            "Conv1d '0' .* is not 2-d: only networks on",
+        ),
+        (
+            Net(lambda m, x: F.max_pool3d(x, 2)),
+            1,
+            "max_pool3d 'max_pool3d' .* is not 2-d",
         ),
         (
             Net(lambda m, x: m.a(x), a=nn.Conv2d(C, C, 3, (2, 1))),
@@ -675,7 +1004,8 @@ def computed(m, x):
         (
             Net(lambda m, x: m.a(x) if x.sum() > 0 else x, a=down()),
             1,
-            "^model=Net: torch.fx cannot trace it: .*control flow",
+            r"^model=Net: torch.fx cannot trace it: .*control flow, in "
+            r"<lambda> \(line \d+ of test_dilate.py: .*x.sum\(\) > 0.*\)",
         ),
         (
             nn.Sequential(down(), down()),
@@ -688,6 +1018,16 @@ def computed(m, x):
             r"output_stride=8: .* reach \[1, 2, 4\]",
         ),
         (nn.Sequential(down(4)), 2, r"=2: .* reach \[1, 4\]"),
+        (
+            nn.Sequential(down(), down(), nn.PixelUnshuffle(2)),
+            16,
+            r"=16: .* reach \[1, 2, 4, 8\]",
+        ),
+        (
+            nn.Sequential(down(4), nn.Upsample(scale_factor=2)),
+            8,
+            r"=8: .* reach \[1, 2, 4\]",
+        ),
     ],
 )
 def test_what_cannot_be_kept(model, output_stride, message):

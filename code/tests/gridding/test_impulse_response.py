@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import prune
 
 from atrous.arithmetic import Window, coverage, fields, usage
 from atrous.gridding.impulse_response import (
@@ -86,6 +87,15 @@ def test_bias_normalisation_and_mode_leave_no_trace():
     for name, t in module.state_dict().items():
         assert t.dtype == before[name].dtype
         assert torch.equal(t, before[name])
+
+
+def test_weights_that_hooks_make():
+    """Pruning leaves a weight with a history, which deepcopy refuses."""
+    layer = conv(2)
+    expected = impulse_response(layer, 11)
+    prune.custom_from_mask(layer, "weight", torch.ones(1, 1, 3, 3))
+    assert not layer.weight.is_leaf
+    assert torch.equal(impulse_response(layer, 11), expected)
 
 
 @pytest.mark.parametrize(
