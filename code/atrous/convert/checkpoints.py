@@ -9,18 +9,29 @@ import pickle
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from atrous.ops.upsampling import transposed_bilinear
 
 # Where files keep the state dict if it is not the whole file.
-WRAPPERS = ("state_dict", "model")
+WRAPPERS = (
+    "state_dict",
+    "model",
+    "model_state",
+    "model_state_dict",
+    "net",
+    "network",
+)
+# What profilers leave in a network. Source: thop.
+PROFILED = ("total_ops", "total_params")
 # Classifiers that only training uses. Source: torchvision, mmsegmentation.
 AUXILIARY = ("aux_classifier.", "auxiliary_head.")
 COUNTER = "num_batches_tracked"
+CORES = ("core", "_core")  # where NumPy 1 and 2 keep what makes its numbers
 # Order in which torch lists the tensors of one module.
 LEAVES = ("weight", "bias", "running_mean", "running_var", COUNTER)
 # Units of the Caffe-born ResNet, and the name of their shortcut.
@@ -30,7 +41,11 @@ Model = TypeVar("Model", bound=nn.Module)
 
 @torch.no_grad()
 def load_checkpoint(
-    model: Model, path: str | Path, *, skip: Collection[str] = ()
+    model: Model,
+    path: str | Path,
+    *,
+    skip: Collection[str] = (),
+    entry: str | None = None,
 ) -> Model:
     """Copy a checkpoint's tensors into a model; returns the model.
 
@@ -41,27 +56,33 @@ def load_checkpoint(
     name ("weight", "running_var", ...) and in its shape. If one does not,
     the model stays as it was.
 
-    Left out are: a leading "module." of all names, a wrapping in
-    "state_dict" or "model", auxiliary classifiers, batch counters unless
-    both sides have them, and the DRN's fixed upsampling.
+    Left out are: a leading "module." of all names, a wrapping in one of
+    `WRAPPERS`, auxiliary classifiers, batch counters unless both sides have
+    them, counters of profilers, and the DRN's fixed upsampling.
 
     Args:
         model: A network of the book, or a part of one: a backbone.
-        path: A file written by `torch.save`, opened with weights_only=True.
-        skip: Beginnings of names in the file to leave out: ["fc."] to load
-            a classifier's weights into a backbone.
+        path: A file written by `torch.save`, opened with weights_only=True
+            (numbers of NumPy's, such as a best score, may stand beside the
+            tensors), or a .safetensors file, if that library is installed.
+        skip: Beginnings of names in the file, without "module.", to leave
+            out: ["fc."] to load a classifier's weights into a backbone.
+        entry: Which of a file's dictionaries to take, such as "model_ema";
+            None takes the first of `WRAPPERS`, or the whole file.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file holds anything but tensors, if one of `skip`
-            begins no name, or if the checkpoint does not fit: names the
+        ImportError: If safetensors is needed and not installed.
+        ValueError: If the file holds anything but tensors and numbers, no
+            state dict or no `entry`: names what it has; if one of `skip`
+            begins no name; or if the checkpoint does not fit: names the
             first pair that differs, both shapes and the position.
 
     Source:
         The files of torchvision (ResNet, DeepLabV3), fyu/drn and
         kazuto1011/deeplab-pytorch, its convert.py from Caffe among them.
     """
-    stored, own = _read(path), model.state_dict()
+    stored, own = _state_dict(_read(path), path, entry), model.state_dict()
     stored = _without(stored, own, skip)
     for state, other in ((stored, own), (own, stored)):
         if not any(name.endswith(COUNTER) for name in other):
@@ -83,15 +104,50 @@ def load_checkpoint(
     return model
 
 
-def _read(path: str | Path) -> dict[str, Tensor]:
-    """The state dict in a file."""
+def _read(path: str | Path) -> Any:
+    """What is in a file."""
+    if Path(path).suffix == ".safetensors":
+        try:
+            from safetensors.torch import load_file
+        except ImportError as error:
+            raise ImportError(
+                f"path={str(path)!r}: pip install safetensors reads this file"
+            ) from error
+        return load_file(path)
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numpys_numbers()):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(
             f"path={str(path)!r}: torch.load with weights_only=True refuses "
-            "this file: it is damaged or holds more than tensors"
+            "this file: it is damaged or holds more than tensors and numbers"
         ) from error
+
+
+def _numpys_numbers() -> list:
+    """What NumPy's numbers are pickled by, under its old name and its new."""
+    scalar = np.float64(0).__reduce__()[0]
+    kinds = (
+        np.dtype(kind) for kind in np.typecodes["All"] if kind not in "OV"
+    )
+    return [
+        *((scalar, f"numpy.{core}.multiarray.scalar") for core in CORES),
+        np.dtype,
+        *{type(kind) for kind in kinds},
+    ]
+
+
+def _state_dict(
+    stored: Any, path: str | Path, entry: str | None
+) -> dict[str, Tensor]:
+    """The state dict in what a file holds."""
+    keys = [*stored] if isinstance(stored, Mapping) else []
+    if entry is not None:
+        if entry not in keys:
+            raise ValueError(
+                f"entry={entry!r}: path={str(path)!r} has {keys[:9]}"
+            )
+        stored = stored[entry]
     for key in WRAPPERS:
         if isinstance(stored, Mapping) and isinstance(
             stored.get(key), Mapping
@@ -101,11 +157,21 @@ def _read(path: str | Path) -> dict[str, Tensor]:
         isinstance(name, str) and isinstance(tensor, Tensor)
         for name, tensor in stored.items()
     ):
-        raise ValueError(f"path={str(path)!r}: holds no state dict")
+        has = (
+            f"{keys[:9]}; say which with entry="
+            if keys
+            else (f"a {type(stored).__name__}")
+        )
+        raise ValueError(f"path={str(path)!r}: holds no state dict but {has}")
+    stored = {
+        name: tensor
+        for name, tensor in stored.items()
+        if name.rpartition(".")[2] not in PROFILED
+    }
     prefix = "module."
     if all(name.startswith(prefix) for name in stored):
         return {n.removeprefix(prefix): t for n, t in stored.items()}
-    return dict(stored)
+    return stored
 
 
 def _without(

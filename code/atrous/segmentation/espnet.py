@@ -154,12 +154,12 @@ class ESPNetC(Segmenter):
         self.score = nn.Conv2d(2 * 128, num_classes, 1, bias=False)
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """Maps "level1" to "level3": 19, 131 and 256 channels.
+        """Maps "stem", "level1" to "level3": 16, 19, 131 and 256 channels.
 
-        At strides 2, 4 and 8, each side rounded up.
+        At strides 2, 2, 4 and 8, each side rounded up.
         """
-        maps, picture = {}, self.pool(x)
-        y = torch.cat([self.level1(x), picture], 1)
+        maps, picture = {"stem": self.level1(x)}, self.pool(x)
+        y = torch.cat([maps["stem"], picture], 1)
         maps["level1"] = self.norm1(y)
         down = self.down2(maps["level1"])
         y = torch.cat([self.level2(down), down, self.pool(picture)], 1)
@@ -175,6 +175,10 @@ class ESPNetC(Segmenter):
         return self.score(self.features(x)["level3"])
 
 
+# The early map that the decoder of each variant reads, and its channels.
+EARLY = {"train": ("level1", 16 + 3), "test": ("stem", 16)}
+
+
 class ESPNet(Segmenter):
     """ESPNet with its light decoder: (B, 3, H, W) to logits (B, C, H, W).
 
@@ -184,19 +188,30 @@ class ESPNet(Segmenter):
 
     Args:
         num_classes: Classes C, at least as many as a unit has branches.
+        variant: "train", as the authors' training code has it, or "test",
+            where the last 3x3 convolution reads the stem without a second
+            copy of the picture: 16 + C channels in place of 19 + C. The
+            released CamVid file is of the first form, the Cityscapes files
+            (q = 3, 5, 8) of the second.
         options: As in `ESPNetC`.
 
     Raises:
         ValueError: If a number is out of range.
 
     Source:
-        Mehta et al., ECCV 2018; the authors' train/Model.py.
+        Mehta et al., ECCV 2018; the authors' train/Model.py and
+        test/Model.py.
         Departs: that code needs sides that are multiples of 8; here each
         doubled map is cut to the map that it meets.
     """
 
-    def __init__(self, *, num_classes: int = 20, **options):
+    def __init__(
+        self, *, num_classes: int = 20, variant: str = "train", **options
+    ):
         super().__init__(num_classes=num_classes, output_stride=1)
+        if variant not in EARLY:
+            raise ValueError(f"variant={variant!r}: must be one of {[*EARLY]}")
+        self.early, channels = EARLY[variant]
         self.encoder = ESPNetC(num_classes=num_classes, **options)
         branches = len(self.encoder.down2.branches)
         if num_classes < branches:
@@ -211,7 +226,9 @@ class ESPNet(Segmenter):
         self.project = nn.Conv2d(2 * 64 + 3, num_classes, 1, bias=False)
         self.norm = nn.BatchNorm2d(num_classes, eps=EPS)
         self.merge1 = nn.Sequential(
-            nn.Conv2d(16 + 3 + num_classes, num_classes, 3, 1, 1, bias=False),
+            nn.Conv2d(
+                channels + num_classes, num_classes, 3, 1, 1, bias=False
+            ),
             norm_prelu(num_classes),
         )
         self.up3 = doubling(num_classes)
@@ -232,7 +249,7 @@ class ESPNet(Segmenter):
         side = self.project(maps["level2"])
         y = cut(self.up3(y), side.shape[2:])
         y = self.merge2(torch.cat([side, y], 1))
-        side = maps["level1"]
+        side = maps[self.early]
         y = cut(self.up2(y), side.shape[2:])
         y = self.merge1(torch.cat([y, side], 1))
         return cut(self.up1(y), x.shape[2:])

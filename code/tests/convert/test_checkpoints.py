@@ -5,8 +5,13 @@ repositories have them. In a file of this kind each tensor holds one number,
 a number of its own, so that it is small and no two tensors look the same.
 """
 
+import re
+import sys
+import types
 from collections import OrderedDict
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from references import meta, record
@@ -53,23 +58,53 @@ def real(name, **options):
     return meta(name, **options).to_empty(device="cpu")
 
 
-@pytest.mark.parametrize(
-    ("reference", "name", "options"),
-    [
-        ("torchvision_deeplabv3_resnet50", "deeplabv3_resnet50", TORCHVISION),
-        ("kazuto_deeplabv3_resnet50_os16_mg124", "deeplabv3_resnet50", {}),
-        (KAZUTO, "deeplabv2_resnet101", {}),
-        ("fyu_drn_drn_a_50", "drn_a_50", {}),
-        ("fyu_drn_drn_c_42", "drn_c_42", {}),
-        ("fyu_drn_drn_d_22", "drn_d_22", {}),
-        (SEG, "drn_c_26_seg", {}),
-    ],
-)
+LAYOUTS = [  # reference, network, options
+    ("torchvision_deeplabv3_resnet50", "deeplabv3_resnet50", TORCHVISION),
+    ("kazuto_deeplabv3_resnet50_os16_mg124", "deeplabv3_resnet50", {}),
+    (KAZUTO, "deeplabv2_resnet101", {}),
+    ("fyu_dilation_dilation7_kitti", "dilation7_kitti", {}),
+    ("fyu_dilation_dilation8_pascal_voc", "dilation8_voc", {}),
+    ("deeplab_vgg16_aspp_l", "deeplabv2_vgg16_aspp_l", {}),
+    ("deeplab_vgg16_largefov", "deeplabv2_vgg16_largefov", {}),
+    ("fyu_drn_drn_a_50", "drn_a_50", {}),
+    ("fyu_drn_drn_c_42", "drn_c_42", {}),
+    ("fyu_drn_drn_d_22", "drn_d_22", {}),
+    (SEG, "drn_c_26_seg", {}),
+    (
+        "smp_deeplabv3plus_resnet50_os16",
+        "deeplabv3plus_resnet50",
+        {"variant": "smp"},
+    ),
+    ("espnet_c_p2q8_20", "espnet_c", {}),
+    ("espnet_p1q2_23", "espnet", {"num_classes": 23, "p": 1, "q": 2}),
+    (
+        "c3net_p2q1_1_3_5_9_22",
+        "c3net",
+        {"num_classes": 22, "q": 1, "rates": (1, 3, 5, 9)},
+    ),
+    ("liteseg_mobilenet_19", "liteseg_mobilenetv2", {}),
+    ("lw_refinenet101_21", "refinenet_lw_resnet101", {}),
+    ("bdcn", "bdcn", {}),
+]
+
+
+@pytest.mark.parametrize(("reference", "name", "options"), LAYOUTS)
 def test_every_layout_loads(tmp_path, reference, name, options):
     network = real(name, **options)
     found = load_checkpoint(network, saved(tmp_path, layout(reference)))
     assert found is network
     assert numbers(network) == in_order(network)
+
+
+def test_the_table_of_releases_names_networks_that_load():
+    page = Path(__file__).parents[3] / "book" / "api" / "convert.md"
+    calls = re.findall(r"`build\((.*?)\)`", page.read_text(encoding="utf-8"))
+    tested = {name for _, name, _ in LAYOUTS}
+    for call in calls:
+        name, options = eval(f"(lambda n, **o: (n, o))({call})")
+        meta(name, **options)
+        assert name in tested
+    assert len(calls) > 10
 
 
 def test_torchvisions_resnet_loads_and_as_a_backbone(tmp_path):
@@ -263,8 +298,14 @@ REFUSALS = {
         lambda: renamed(DRN, "layer0.1.bias", "layer0.1.scale"),
         r"position 2: 'layer0.1.running_mean' of shape \(16,\).*bn1.bias'",
     ),
-    "not tensors": (lambda: {"weight": [1.0]}, "holds no state dict"),
-    "not a dictionary": (lambda: [torch.ones(2)], "holds no state dict"),
+    "not tensors": (
+        lambda: {"weight": [1.0], "epoch": 3},
+        r"holds no state dict but \['weight', 'epoch'\]; say which",
+    ),
+    "not a dictionary": (
+        lambda: [torch.ones(2)],
+        "holds no state dict but a list$",
+    ),
     "nothing": (dict, "position 0: nothing more in the checkpoint"),
 }
 
@@ -280,6 +321,82 @@ def test_what_does_not_fit_is_named_and_changes_nothing(tmp_path, case):
     assert str(path) in str(refusal.value)
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+def small():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+
+OF_TRAINERS = {
+    **{
+        key: lambda state, key=key: {key: state, "epoch": 3}
+        for key in ("model_state", "model_state_dict", "net", "network")
+    },
+    "numbers of NumPy": lambda state: {
+        "state_dict": state,
+        "best_pred": np.float64(0.7),
+        "loss": np.float32(0.1),
+        "epoch": np.int64(3),
+        "done": np.bool_(True),
+    },
+    "counters of a profiler": lambda state: {
+        **{f"module.{name}": tensor for name, tensor in state.items()},
+        "total_ops": torch.zeros(1),
+        "module.0.total_params": torch.zeros(1),
+    },
+    "more than the model": lambda state: {
+        "model": {
+            **{f"module.{name}": tensor for name, tensor in state.items()},
+            "module.fc.weight": torch.ones(2, 2),
+        }
+    },
+    "an average": lambda state: {"model": small().state_dict(), "ema": state},
+}
+
+
+@pytest.mark.parametrize("case", OF_TRAINERS)
+def test_files_as_trainers_write_them(tmp_path, case):
+    expected = small()
+    path = saved(tmp_path, OF_TRAINERS[case](expected.state_dict()))
+    options = {
+        "more than the model": {"skip": ["fc."]},
+        "an average": {"entry": "ema"},
+    }.get(case, {})
+    found = load_checkpoint(small(), path, **options)
+    for name, tensor in found.state_dict().items():
+        assert torch.equal(tensor, expected.state_dict()[name])
+    with pytest.raises(ValueError, match=r"entry='best': path=.* has \["):
+        load_checkpoint(small(), path, entry="best")
+
+
+def test_numbers_under_numpys_old_name(tmp_path):
+    """As NumPy 1 pickled them."""
+    state = small().state_dict()
+    path = saved(
+        tmp_path,
+        {"state_dict": state, "best_pred": np.float64(0.7)},
+        _use_new_zipfile_serialization=False,
+    )
+    content = path.read_bytes()
+    old = content.replace(b"numpy._core.multi", b"numpy.core.multi")
+    assert old != content
+    path.write_bytes(old)
+    load_checkpoint(small(), path)
+
+
+def test_safetensors(tmp_path, monkeypatch):
+    """By the library if it is there: this one stands for it."""
+    expected = small()
+    stand_in = types.ModuleType("safetensors.torch")
+    stand_in.load_file = lambda path: expected.state_dict()
+    path = tmp_path / "model.safetensors"
+    monkeypatch.setitem(sys.modules, "safetensors", types.ModuleType("s"))
+    monkeypatch.setitem(sys.modules, "safetensors.torch", stand_in)
+    found = load_checkpoint(small(), path)
+    assert torch.equal(found[0].weight, expected[0].weight)
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.raises(ImportError, match="pip install safetensors"):
+        load_checkpoint(small(), path)
 
 
 class Code:

@@ -57,6 +57,28 @@ def test_networks_are_the_released_ones(name, reference, options):
         assert error(network(x), upsampled) < 1e-12
 
 
+@torch.no_grad()
+def test_the_other_released_form_reads_the_stem():
+    """Its shapes are those of the released Cityscapes file with q = 3."""
+    first, second = meta("espnet", q=3), meta("espnet", q=3, variant="test")
+    shapes = {n: t.shape for n, t in first.state_dict().items()}
+    assert shapes.pop("merge1.0.weight") == (20, 39, 3, 3)
+    others = {n: t.shape for n, t in second.state_dict().items()}
+    assert others.pop("merge1.0.weight") == (20, 36, 3, 3)
+    assert others == shapes
+    network = zoo.build("espnet", num_classes=6, p=1, q=1, variant="test")
+    network = network.double().eval()
+    reference_fill_(network)
+    x = torch.randn(1, 3, 32, 40, dtype=torch.float64)
+    maps = network.encoder.features(x)
+    # Without the weights of the 16 channels of the stem nothing of it is
+    # left; the picture's own three channels are not among them.
+    network.merge1[0].weight[:, 6:] = 0
+    without = network(x)
+    network.encoder.features = lambda x: maps | {"stem": 0 * maps["stem"]}
+    assert torch.equal(network(x), without)
+
+
 def test_published_numbers():
     network = meta("espnet")
     assert count(network) == 365_109
@@ -203,6 +225,7 @@ def test_features_by_name():
     assert (len(network.level2), len(network.level3)) == (3, 1)
     maps = network.features(torch.empty(1, 3, 61, 130, device="meta"))
     assert {name: tuple(m.shape) for name, m in maps.items()} == {
+        "stem": (1, 16, 31, 65),
         "level1": (1, 19, 31, 65),
         "level2": (1, 131, 16, 33),
         "level3": (1, 256, 8, 17),
@@ -245,6 +268,7 @@ def test_dtypes_and_gradients(name, dtype):
         (lambda: ESPNetC(q=0), "q=0"),
         (lambda: meta("espnet", num_classes=4), "num_classes=4: .* 5"),
         (lambda: meta("espnet", q=-1), "q=-1"),
+        (lambda: meta("espnet", variant="camvid"), "'camvid': .*'test'"),
     ],
 )
 def test_wrong_values_are_named(call, message):
