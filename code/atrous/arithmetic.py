@@ -10,6 +10,7 @@ import operator
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 
 def check_positive(**numbers: int) -> None:
@@ -80,10 +81,11 @@ class Window:
         lowest = {"kernel": 1, "stride": 1, "dilation": 1, "padding": 0}
         for name, low in lowest.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
+            if isinstance(value, bool) or not isinstance(value, Integral):
                 raise ValueError(f"{name}={value!r}: must be an integer")
             if value < low:
                 raise ValueError(f"{name}={value}: must be at least {low}")
+            object.__setattr__(self, name, int(value))  # of NumPy's, too
 
     @property
     def span(self) -> int:

@@ -75,6 +75,7 @@ def test_arithmetic_needs_nothing_installed():
     for module in ("arithmetic", "gridding.hybrid_rates"):
         others = imported(module)[1]
         assert others <= {
+            "numbers",
             "collections",
             "dataclasses",
             "itertools",

@@ -43,9 +43,11 @@ def dense_crf(
     Differentiable with respect to `probabilities`.
 
     Args:
-        probabilities: (C, H, W) or (B, C, H, W), float32 or float64; they
-            sum to 1 over C. One below the smallest normal float counts as
-            that float.
+        probabilities: (C, H, W) or (B, C, H, W), float32 or float64, of
+            at least 2 classes; they sum to 1 over C. One below the smallest
+            normal float counts as that float. One logit z a pixel, object
+            against background, is `torch.stack([0 * z, z])`, with
+            `logits=True`.
         image: The picture, (H, W, 3), (H, W, 1) or (H, W), with B before
             them if the probabilities have it; uint8, or floats from 0 to 1.
         w1: Weight of the kernel of position and colour; DeepLab searches
@@ -64,7 +66,8 @@ def dense_crf(
 
     Raises:
         ValueError: If shapes do not fit, a value is out of its range or not
-            finite, or probabilities do not sum to 1.
+            finite, probabilities do not sum to 1, or a sigma is too small
+            for the picture's type.
 
     Source:
         Kraehenbuehl & Koltun, NIPS 2011, equations 2, 3 and 12; Chen et al.,
@@ -82,8 +85,11 @@ def dense_crf(
         w2=w2,
         sigma_gamma=sigma_gamma,
     )
+    probabilities = torch.as_tensor(probabilities)
     log_p = _log_probabilities(probabilities, logits)
-    pixels = _pixels(image, log_p)  # (B, H, W, 1 or 3), 255 levels
+    pixels = _pixels(
+        torch.as_tensor(image), log_p
+    )  # (B, H, W, 1 or 3), 255 levels
     pictures = log_p.reshape(-1, *log_p.shape[-3:])
     rows, columns = (
         torch.arange(side, dtype=log_p.dtype, device=log_p.device)
@@ -189,6 +195,12 @@ def _log_probabilities(probabilities: Tensor, logits: bool) -> Tensor:
         raise ValueError(
             f"probabilities of shape {shape} and {dtype}: must be float32 or "
             f"float64, (C, H, W) or (B, C, H, W), none of them 0"
+        )
+    if shape[-3] == 1:
+        raise ValueError(
+            f"probabilities of shape {shape}: one class leaves no choice; "
+            "for one logit z a pixel give torch.stack([0 * z, z]) and "
+            "logits=True"
         )
     if logits:
         if not probabilities.isfinite().all():

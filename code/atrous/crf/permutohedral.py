@@ -270,7 +270,8 @@ def enclosing(features: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
 
     Raises:
         ValueError: If `features` have a wrong shape or type, are not finite,
-            or spread too far for vertices to be numbered in 63 bits.
+            or spread too far for their type or for vertices to be numbered
+            in 63 bits.
 
     Source:
         Adams, Baek & Davis, Eurographics 2010, sections 2 and 3; scale:
@@ -279,6 +280,12 @@ def enclosing(features: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
     _check(features)
     n, d = features.shape
     height = _elevate(features.T)  # (d + 1, N)
+    largest = height.abs().max().item()
+    if largest * torch.finfo(height.dtype).eps > 2**-7:
+        raise ValueError(
+            f"features reach {largest:.3g} standard deviations: too far for "
+            f"{height.dtype} to tell their places; make sigma larger"
+        )
     # The nearest point of remainder 0 coordinate by coordinate is a vertex
     # once its sum is moved to zero along the worst rounded coordinates.
     base = (height / (d + 1)).round()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
+from scipy.sparse import issparse
 
 from atrous.datasets.pairs import Pairs, need
 
@@ -41,10 +42,17 @@ class BSDS500(Pairs):
         super().__init__(pairs, pictures, transform)
 
     def _read(self, file: Path) -> np.ndarray:
-        cells = loadmat(file, variable_names="groundTruth").get("groundTruth")
+        try:
+            truth = loadmat(file, variable_names="groundTruth")
+        except Exception as error:  # of many kinds, also for version 7.3
+            raise ValueError(
+                f"{file}: scipy cannot read it: {error}; files of version 7.3 "
+                "are to be saved as version 7"
+            ) from error
+        cells = truth.get("groundTruth")
         if cells is None or not cells.size:
             raise ValueError(f"{file}: no groundTruth of any annotator")
-        drawn = [cell["Boundaries"][0, 0] for cell in cells.flat]
+        drawn = [_boundaries(cell, file) for cell in cells.flat]
         if len({edges.shape for edges in drawn}) > 1:
             shapes = [edges.shape for edges in drawn]
             raise ValueError(f"{file}: annotators' sizes (H, W) {shapes}")
@@ -52,3 +60,21 @@ class BSDS500(Pairs):
 
     def _check(self, labels: np.ndarray, file: Path) -> np.ndarray:
         return labels  # True or False by construction
+
+
+def _boundaries(cell, file: Path) -> np.ndarray:
+    """What an annotator drew: a struct in a cell, or one of an array."""
+    names = getattr(cell, "dtype", np.dtype(int)).names or ()
+    if "Boundaries" not in names:
+        raise ValueError(
+            f"{file}: groundTruth holds {[*names] or type(cell).__name__}, "
+            "not structs with a field Boundaries"
+        )
+    drawn = cell["Boundaries"]
+    while drawn.dtype == object and drawn.size == 1:
+        drawn = drawn.item()
+    if issparse(drawn):
+        drawn = drawn.toarray()
+    if not isinstance(drawn, np.ndarray) or drawn.ndim != 2:
+        raise ValueError(f"{file}: Boundaries are no matrix (H, W)")
+    return drawn

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
 # The label of pixels that count for nothing, as in PASCAL VOC.
@@ -82,11 +82,17 @@ def labels_from_colours(
 class Pairs(Dataset):
     """Pairs of files, (picture, label map), of a split that `source` lists.
 
+    Attributes:
+        colours: Colour of each label, uint8 (n, 3), that a palette in a label
+            map must have; None takes any palette.
+
     Raises:
         FileNotFoundError: If any is missing: how many, the first three.
         ValueError: If there is no pair. From an item: if its sizes differ,
             or a label or colour has no class.
     """
+
+    colours = None
 
     def __init__(self, pairs, source, transform=None):
         need(*(file for pair in pairs for file in pair))
@@ -110,9 +116,16 @@ class Pairs(Dataset):
 
     def _read(self, file: Path) -> np.ndarray:
         with Image.open(file) as image:
+            image = ImageOps.exif_transpose(image)
             if image.mode not in ("L", "P"):
-                raise ValueError(f"{file}: {image.mode} pixels, not indices")
-            return np.array(image, np.int64)
+                raise ValueError(
+                    f"{file}: {image.mode} pixels, not indices; "
+                    "labels_from_colours makes indices of colours"
+                )
+            labels = np.array(image, np.int64)
+            if self.colours is not None and image.mode == "P":
+                check_palette(labels, image.getpalette(), self.colours, file)
+            return labels
 
     def _check(self, labels: np.ndarray, file: Path) -> np.ndarray:
         return checked(labels, len(self.classes), self.void, file)
@@ -126,9 +139,38 @@ def need(*files: Path) -> None:
 
 
 def read_rgb(file: Path) -> np.ndarray:
-    """Pixels of a picture file, uint8 (H, W, 3)."""
+    """Pixels of a picture file, uint8 (H, W, 3), turned as it says."""
     with Image.open(file) as image:
-        return np.array(image.convert("RGB"))
+        return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+def check_palette(labels, palette, colours, name) -> None:
+    """Refuse indices whose colours in a file are other labels' colours.
+
+    A label map that a program has quantised anew looks the same and has
+    other indices. Grey levels as a palette say nothing, and pass.
+
+    Args:
+        labels: Indices, (H, W).
+        palette: Red, green and blue of each index, one after another.
+        colours: The standard colours, (n, 3).
+        name: What the error calls the file.
+
+    Raises:
+        ValueError: If a used index has another colour than the standard one.
+    """
+    used = np.unique(labels)
+    palette = np.array(palette + [0] * (768 - len(palette))).reshape(-1, 3)
+    found, standard = palette[used], np.asarray(colours)[used]
+    grey = (found == used[:, None]).all()
+    if not grey and (found != standard).any():
+        at = int(np.flatnonzero((found != standard).any(1))[0])
+        raise ValueError(
+            f"{name}: index {used[at]} has the colour {found[at].tolist()} "
+            f"in its palette, the label {used[at]} has "
+            f"{standard[at].tolist()}; labels_from_colours reads the labels "
+            "from the colours"
+        )
 
 
 def checked(labels, classes: int, void: int, name) -> np.ndarray:

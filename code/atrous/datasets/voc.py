@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from atrous.datasets.pairs import Pairs, need
+from atrous.datasets.pairs import Pairs, need, voc_colour_map
 
 # A class's place is its label: background, then by alphabet. Source: VOC2012
 # development kit, VOCinit.m.
@@ -19,20 +19,21 @@ class PascalVOC(Pairs):
     in `root`, such as VOCdevkit/VOC2012. A line of the list is an ID, or two
     paths as in DeepLab's lists, the first of which holds it. LABELS is
     SegmentationClass unless `labels` says SegmentationClassAug. The palette
-    of a label map is for the eye: its indices are the labels.
+    of a label map is for the eye: its indices are the labels. A map whose
+    palette has other colours at them was made anew, and is refused.
 
     Source:
         Everingham & Winn, VOC2012 development kit, sections 2.2 and 2.6.
     """
 
-    classes, void = VOC_CLASSES, 255
+    classes, void, colours = VOC_CLASSES, 255, voc_colour_map()
 
     def __init__(self, root, split="train", *, labels=None, transform=None):
         maps = Path(root, labels or "SegmentationClass")
         pictures = Path(root, "JPEGImages")
         source = Path(root, "ImageSets", "Segmentation", f"{split}.txt")
         need(Path(root), source)
-        lines = source.read_text(encoding="utf-8").splitlines()
+        lines = source.read_text(encoding="utf-8-sig").splitlines()
         first = [Path(line.split()[0]).name for line in lines if line.strip()]
         ids = [name.removesuffix(".jpg") for name in first]
         pairs = [(pictures / f"{i}.jpg", maps / f"{i}.png") for i in ids]

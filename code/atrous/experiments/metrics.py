@@ -1,6 +1,6 @@
 """Score label maps: intersection over union, everywhere and near edges."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +16,15 @@ def confusion(prediction: Tensor, labels: Tensor, classes: int) -> Tensor:
     Pixels labelled 255 are left out.
 
     Raises:
-        ValueError: If shapes differ or a class is out of range.
+        ValueError: If shapes differ, a class is out of range, or what is
+            given holds probabilities and no classes.
     """
+    for name, values in (("prediction", prediction), ("labels", labels)):
+        if values.is_floating_point():
+            raise ValueError(
+                f"{name} of {values.dtype}: must be integers, the classes; "
+                "take logits.argmax(1), and z > 0 of one logit z a pixel"
+            )
     if prediction.shape != labels.shape:
         raise ValueError(
             f"prediction of shape {tuple(prediction.shape)}: the labels have "
@@ -73,6 +80,35 @@ def boundary_band(labels: Tensor, width: int) -> Tensor:
     return grown[:, 0].bool()
 
 
+def at_labels(output: Tensor | Mapping[str, Tensor], labels: Tensor) -> Tensor:
+    """Logits of a network, upsampled to labels (B, H, W).
+
+    Args:
+        output: Logits (B, C, H', W'), or a dictionary that has them in
+            "out", as torchvision's networks give.
+        labels: (B, H, W).
+
+    Raises:
+        ValueError: If there are no logits or labels have another shape.
+    """
+    logits = output.get("out") if isinstance(output, Mapping) else output
+    if not isinstance(logits, Tensor) or logits.ndim != 4:
+        kind = type(output).__name__
+        keys = f" of {[*output]}" if isinstance(output, Mapping) else ""
+        raise ValueError(
+            f"model: gives a {kind}{keys}: must be logits (B, C, H, W), or a "
+            'dictionary that has them in "out"'
+        )
+    if labels.ndim != 3 or len(labels) != len(logits):
+        raise ValueError(
+            f"labels of shape {tuple(labels.shape)}: must be "
+            f"({len(logits)}, H, W)"
+        )
+    if logits.shape[2:] != labels.shape[1:]:
+        logits = F.interpolate(logits, labels.shape[1:], mode="bilinear")
+    return logits
+
+
 @dataclass(frozen=True)
 class Scores:
     """IoU of each class, and its means over all pixels and near edges."""
@@ -93,20 +129,27 @@ def evaluate(
     """Score a network: IoU counted over all pictures together.
 
     Args:
-        model: Put into evaluation mode.
+        model: Put into evaluation mode. It gives logits (B, C, H', W') or,
+            as torchvision's networks, a dictionary that has them in "out".
+            For a binary mask, one logit z a pixel against a background of
+            0 is `torch.cat([0 * z, z], 1)`.
         batches: Pairs of pictures (B, 3, H, W) and labels (B, H, W).
         classes: Classes C; labels of 255 are left out.
         band: Width of the band that `boundary_iou` counts, in pixels.
 
     Raises:
-        ValueError: If there is no batch.
+        ValueError: If there is no batch, labels have another shape, or the
+            logits have fewer channels than there are classes.
     """
     model.eval()
     everywhere = near_edges = None
     for pictures, labels in batches:
-        logits = model(pictures)
-        if logits.shape[2:] != labels.shape[1:]:
-            logits = F.interpolate(logits, labels.shape[1:], mode="bilinear")
+        logits = at_labels(model(pictures), labels)
+        if logits.shape[1] < max(classes, 2):
+            raise ValueError(
+                f"model: gives {logits.shape[1]} channels, classes={classes}; "
+                "for one logit z a pixel let it give torch.cat([0 * z, z], 1)"
+            )
         guess = logits.argmax(1)
         near = labels.where(boundary_band(labels, band), IGNORE)
         counts = confusion(guess, labels, classes)

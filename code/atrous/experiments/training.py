@@ -1,6 +1,7 @@
 """Train a network for a few seconds."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
@@ -11,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler, PolynomialLR, StepLR
 from tqdm import tqdm
 
 from atrous.datasets.pairs import IGNORE
+from atrous.experiments.metrics import at_labels
 
 Batch = tuple[Tensor, Tensor]
 
@@ -117,11 +119,21 @@ def step_decay(
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy over the pixels that are not labelled 255.
 
-    Logits (B, C, H', W') are first upsampled to the labels, (B, H, W).
+    Logits (B, C, H', W'), or a dictionary that has them in "out", are first
+    upsampled to the labels, (B, H, W). Without a label it is 0.
+
+    Raises:
+        ValueError: As `atrous.experiments.metrics.at_labels`.
     """
-    if logits.shape[2:] != labels.shape[1:]:
-        logits = F.interpolate(logits, labels.shape[1:], mode="bilinear")
+    logits = at_labels(logits, labels)
+    if all_ignored(labels):
+        return (0 * logits).sum()
     return F.cross_entropy(logits, labels, ignore_index=IGNORE)
+
+
+def all_ignored(labels: Tensor) -> bool:
+    """Whether labels are classes, and those of all pixels 255."""
+    return not labels.is_floating_point() and bool((labels == IGNORE).all())
 
 
 def fit(
@@ -141,7 +153,9 @@ def fit(
 
     Args:
         model: Put into training mode; updated in place.
-        batches: Pairs of pictures (B, 3, H, W) and labels (B, H, W).
+        batches: Pairs of pictures (B, 3, H, W) and labels (B, H, W). One
+            without a label, which random crops of real pictures give, has
+            the loss 0 and moves nothing, not even the scheduler.
         optimizer: Over the parameters to train.
         steps: Batches to take.
         scheduler: Stepped after each batch; None keeps the rate.
@@ -160,13 +174,17 @@ def fit(
         batch = next(source, None)
         if batch is None:
             raise ValueError(f"batches: ran out after {step} of {steps} steps")
-        value = loss(model(batch[0]), batch[1])
-        if not torch.isfinite(value):
-            raise FloatingPointError(f"loss is {value.item()} at step {step}")
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        if scheduler is not None:
-            scheduler.step()
-        losses.append(value.item())
+        losses.append(0.0)
+        if not all_ignored(batch[1]):
+            value = loss(model(batch[0]), batch[1])
+            losses[-1] = value.item()
+            if not math.isfinite(losses[-1]):
+                raise FloatingPointError(
+                    f"loss is {losses[-1]} at step {step}"
+                )
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            if scheduler is not None:
+                scheduler.step()
     return losses

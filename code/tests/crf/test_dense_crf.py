@@ -175,14 +175,18 @@ def test_certain_labels_have_finite_gradients():
         ({"sigma_gamma": float("inf")}, "sigma_gamma=inf"),
         ({"iterations": -1}, "iterations=-1"),
         ({"probabilities": torch.ones(4, 5)}, r"shape \(4, 5\)"),
-        ({"probabilities": torch.ones(1, 4, 5).half()}, "float16"),
+        ({"probabilities": torch.ones(2, 4, 5).half()}, "float16"),
         ({"probabilities": torch.ones(2, 4, 5)}, "within 1 over C"),
         ({"probabilities": -torch.ones(2, 4, 5)}, "probabilities hold -1"),
-        ({"probabilities": torch.ones(1, 4, 5) / 0 * 0}, "hold nan"),
-        ({"probabilities": torch.ones(1, 4, 5) / 0}, "within inf"),
+        ({"probabilities": torch.ones(2, 4, 5) / 0 * 0}, "hold nan"),
+        ({"probabilities": torch.ones(2, 4, 5) / 0}, "within inf"),
         (
-            {"probabilities": torch.ones(1, 4, 5) / 0, "logits": True},
+            {"probabilities": torch.ones(2, 4, 5) / 0, "logits": True},
             "nan or inf",
+        ),
+        (
+            {"probabilities": torch.ones(1, 4, 5)},
+            r"shape \(1, 4, 5\): one class .* torch.stack\(\[0 \* z, z\]\)",
         ),
         ({"image": torch.zeros(5, 4, 3)}, r"image of shape \(5, 4, 3\)"),
         ({"image": torch.zeros(3, 4, 5)}, r"image of shape \(3, 4, 5\)"),
@@ -194,13 +198,39 @@ def test_certain_labels_have_finite_gradients():
 )
 def test_wrong_arguments_are_named(form, changes, message):
     right = {
-        "probabilities": torch.ones(1, 4, 5),
+        "probabilities": torch.full((2, 4, 5), 0.5),
         "image": torch.zeros(4, 5, 3),
     }
     with pytest.raises(ValueError, match=message):
         form(**(right | SETTINGS | changes))
 
 
+def test_a_sigma_too_small_for_the_type_is_named():
+    image = torch.rand(9, 9, 3, generator=torch.Generator().manual_seed(0))
+    p, tiny = torch.full((2, 9, 9), 0.5), SETTINGS | {"sigma_beta": 1e-6}
+    with pytest.raises(ValueError, match=r"too far for torch.float32.* sigma"):
+        dense_crf(p, image, **tiny)
+    tiny["sigma_beta"] = 0.1
+    assert dense_crf(p, image, **tiny).isfinite().all()
+
+
+def test_one_logit_against_a_background_of_zero():
+    p, image = case(5, 7, 2)
+    z = p[1].log() - p[0].log()
+    both = torch.stack([0 * z, z])
+    torch.testing.assert_close(
+        dense_crf(both, image, logits=True, **SETTINGS),
+        dense_crf(p, image, **SETTINGS),
+    )
+
+
+def test_arrays_of_numpy():
+    p, image = case(5, 7, 2)
+    found = dense_crf(p.numpy(), image.numpy(), **SETTINGS)
+    assert torch.equal(found, dense_crf(p, image, **SETTINGS))
+
+
 def test_the_exact_form_refuses_large_pictures():
+    p = torch.full((2, 65, 64), 0.5)
     with pytest.raises(ValueError, match="at most 4096 pixels"):
-        dense_crf_exact(torch.ones(1, 65, 64), torch.zeros(65, 64), **SETTINGS)
+        dense_crf_exact(p, torch.zeros(65, 64), **SETTINGS)

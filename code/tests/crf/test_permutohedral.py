@@ -234,7 +234,8 @@ def test_scaled_is_a_diagonal_on_both_sides():
         (torch.zeros(2, 2).half(), "features of torch.float16"),
         (torch.full((2, 2), torch.nan), "features hold nan"),
         (torch.full((2, 2), torch.inf), "features hold nan or inf"),
-        (torch.eye(5) * 1e5, "features span .* too many"),
+        (torch.eye(5).double() * 1e5, "features span .* too many"),
+        (torch.eye(5) * 1e6, "reach .* too far for torch.float32"),
     ],
 )
 def test_wrong_features_are_named(features, message):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy.io import savemat
+from scipy.sparse import csc_matrix
 
 from atrous.datasets.bsds500 import BSDS500
 from atrous.edges.benchmark import evaluate
@@ -94,6 +95,22 @@ def test_missing_files(tmp_path):
         BSDS500(tmp_path)
 
 
+def test_other_forms_of_the_same_annotations(tmp_path):
+    """Structs in an array and not in cells; sparse matrices."""
+    drawn = lines(5, 9)
+    _, file = save(tmp_path, "1", drawn)
+    expected = BSDS500(tmp_path)[0][1]
+    kind = [("Boundaries", object)]
+    array = np.array([[(drawn[0],), (drawn[1],)]], dtype=kind)
+    savemat(file, {"groundTruth": array})
+    assert torch.equal(BSDS500(tmp_path)[0][1], expected)
+    cells = np.empty((1, 2), object)
+    for i, edges in enumerate(drawn):
+        cells[0, i] = {"Boundaries": csc_matrix(edges.astype(float))}
+    savemat(file, {"groundTruth": cells})
+    assert torch.equal(BSDS500(tmp_path)[0][1], expected)
+
+
 def test_wrong_annotations(tmp_path):
     picture, file = save(tmp_path, "1", lines(5, size=SIZE[::-1]))
     with refused(ValueError, picture, file, "((20, 30), (30, 20))"):
@@ -103,6 +120,20 @@ def test_wrong_annotations(tmp_path):
         BSDS500(tmp_path)[0]
     savemat(file, {"other": 1})
     with refused(ValueError, file, "no groundTruth"):
+        BSDS500(tmp_path)[0]
+    for truth in (np.ones(SIZE), [{"Segmentation": np.ones(SIZE)}], "text"):
+        savemat(file, {"groundTruth": truth})
+        with refused(ValueError, file, "not structs with a field Boundaries"):
+            BSDS500(tmp_path)[0]
+    savemat(file, {"groundTruth": {"Boundaries": np.ones((2, 3, 4))}})
+    with refused(ValueError, file, "no matrix (H, W)"):
+        BSDS500(tmp_path)[0]
+    # What an HDF5 file begins with, as version 7.3 is one.
+    file.write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" * 99)
+    with refused(ValueError, file, "saved as version 7"):
+        BSDS500(tmp_path)[0]
+    file.write_text("<html>not found</html>")
+    with refused(ValueError, file, "cannot read it"):
         BSDS500(tmp_path)[0]
     _, file = save(tmp_path, "1", [*lines(5), *lines(1, size=(2, 3))])
     with refused(ValueError, file, "(20, 30), (2, 3)"):

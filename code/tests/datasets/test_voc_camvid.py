@@ -370,8 +370,48 @@ def test_labels_without_a_class(voc, segnet):
 
 def test_colours_are_no_indices(voc):
     file = save(voc / "SegmentationClass" / "2007_000032.png", flat(0, (2, 2)))
-    with refused(ValueError, file, "RGB"):
+    with refused(ValueError, file, "RGB", "labels_from_colours"):
         PascalVOC(voc)[0]
+
+
+def test_a_map_quantised_anew_looks_the_same_and_is_refused(voc):
+    """As an image program saves it: indices 0 to 3 for 0, 7, 20 and 255."""
+    file = voc / "SegmentationClass" / "2007_000032.png"
+    colours = np.unique(
+        np.array(Image.open(file).convert("RGB")).reshape(-1, 3), axis=0
+    )
+    again = Image.fromarray(np.array([[0, 1], [2, 3]], np.uint8), "P")
+    again.putpalette(colours.astype(np.uint8).tobytes())
+    again.save(file)
+    with refused(ValueError, file, "index 1 has the colour"):
+        PascalVOC(voc)[0]
+    grey = Image.fromarray(np.array([[0, 20], [255, 7]], np.uint8), "P")
+    grey.putpalette([level for level in range(256) for _ in range(3)])
+    grey.save(file)
+    assert PascalVOC(voc)[0][1].tolist() == [[0, 20], [255, 7]]
+
+
+def test_a_list_that_begins_with_a_mark(voc):
+    file = voc / "ImageSets" / "Segmentation" / "train.txt"
+    file.write_text(file.read_text(), encoding="utf-8-sig")
+    assert len(PascalVOC(voc)) == 2
+
+
+def test_pictures_are_turned_as_they_say(voc):
+    """A camera's orientation; the labels were drawn on the turned picture."""
+    file = voc / "JPEGImages" / "2007_000032.jpg"
+    before = PascalVOC(voc)[0][0]
+    pixels = np.zeros((16, 32, 3), np.uint8)
+    pixels[:, :16] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
+    Image.fromarray(pixels).save(file, exif=exif)
+    labels = np.zeros((32, 16), np.uint8)
+    save(voc / "SegmentationClass" / "2007_000032.png", labels, True)
+    picture, _ = PascalVOC(voc)[0]
+    assert picture.shape == (3, 32, 16) != before.shape
+    assert picture[:, :14].min() > 0.9
+    assert picture[:, 18:].max() < 0.1
 
 
 def test_colours_without_a_class(coloured):

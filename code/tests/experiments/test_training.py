@@ -191,6 +191,43 @@ def test_fit_refuses_what_cannot_work():
         training.fit(model, batches(), optimizer, steps=3)
 
 
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
+def test_a_batch_without_labels_moves_nothing(optimizer):
+    """Random crops of real pictures hold such; the steps are counted."""
+    options = {"SGD": {"momentum": 0.9}}.get(optimizer, {})
+    model, source = stack_of(), iter(batches())
+    make = getattr(torch.optim, optimizer)
+    steps = make(model.parameters(), lr=0.1, weight_decay=0.1, **options)
+    training.fit(model, source, steps, steps=2)
+    before = {n: t.clone() for n, t in model.state_dict().items()}
+    x, y = next(source)
+    empty = [(x, torch.full_like(y, 255))] * 3
+    schedule = training.poly(steps, 4)
+    losses = training.fit(model, empty, steps, steps=3, scheduler=schedule)
+    assert losses == [0.0] * 3
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    assert schedule.last_epoch == 0
+    logits = torch.randn(1, 3, 4, 4, requires_grad=True)
+    loss = training.cross_entropy(logits, torch.full((1, 8, 8), 255))
+    loss.backward()
+    assert loss == 0
+    assert not logits.grad.any()
+
+
+def test_dictionaries_of_torchvisions_networks():
+    plain, source = stack_of(), iter(batches())
+    named = lambda_module(lambda x: {"out": plain(x), "aux": x})
+    x, y = next(source)
+    found, expected = (
+        evaluate(network, [(x, y)], classes=8).mean_iou
+        for network in (named, plain)
+    )
+    assert found == expected
+    loss = training.cross_entropy(named(x), y)
+    assert loss == training.cross_entropy(plain(x), y)
+
+
 # ---- scores
 
 
@@ -247,7 +284,7 @@ def test_evaluate_by_hand():
     assert found == Scores((0.75, 0.0), 0.375, 0.25)
     perfect = evaluate(
         lambda_module(
-            lambda x: nn.functional.one_hot(labels, 2).movedim(3, 1)
+            lambda x: nn.functional.one_hot(labels, 2).movedim(3, 1).float()
         ),
         [batch],
         classes=2,
@@ -255,19 +292,36 @@ def test_evaluate_by_hand():
     assert perfect == Scores((1.0, 1.0), 1.0, 1.0)
 
 
+def test_one_logit_against_a_background_of_zero():
+    labels = torch.arange(64).view(1, 8, 8) % 2
+    z = torch.where(labels == 1, 3.0, -2.0)[:, None]
+    network = lambda_module(lambda x: torch.cat([0 * z, z], 1))
+    found = evaluate(network, [(z, labels)], classes=2)
+    assert found.iou == (1.0, 1.0)
+
+
 def lambda_module(function):
     class Wrapped(nn.Module):
         def forward(self, x):
-            return function(x).float()
+            return function(x)
 
     return Wrapped()
+
+
+INTS = torch.tensor([0, 1])
+
+
+def evaluated(output, shape=(1, 4, 4), *, classes=2):
+    labels = torch.zeros(shape, dtype=torch.long)
+    network = lambda_module(lambda x: output)
+    return evaluate(network, [(labels, labels)], classes=classes)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (
-            lambda: confusion(torch.zeros(1, 2), torch.zeros(2, 1), 2),
+            lambda: confusion(INTS.view(1, 2), INTS.view(2, 1), 2),
             r"\(1, 2\).*\(2, 1\)",
         ),
         (
@@ -277,6 +331,40 @@ def lambda_module(function):
         (
             lambda: confusion(torch.tensor([-1]), torch.tensor([0]), 3),
             "prediction hold class -1",
+        ),
+        (
+            lambda: confusion(torch.tensor([0.9, 0.2]), INTS, 2),
+            r"prediction of torch.float32: .*logits.argmax\(1\)",
+        ),
+        (
+            lambda: confusion(INTS, torch.tensor([1.0, 0.0]), 2),
+            "labels of torch.float32",
+        ),
+        (
+            lambda: evaluated(torch.zeros(1, 1, 4, 4), classes=2),
+            r"gives 1 channels, classes=2; .*torch.cat\(\[0 \* z, z\], 1\)",
+        ),
+        (
+            lambda: evaluated(torch.zeros(1, 1, 4, 4), classes=1),
+            "gives 1 channels, classes=1",
+        ),
+        (
+            lambda: evaluated(torch.zeros(1, 19, 4, 4), classes=21),
+            "gives 19 channels, classes=21",
+        ),
+        (
+            lambda: evaluated(torch.zeros(1, 2, 4, 4), (1, 1, 4, 4)),
+            r"labels of shape \(1, 1, 4, 4\): must be \(1, H, W\)",
+        ),
+        (
+            lambda: evaluated({"features": torch.zeros(1, 2, 4, 4)}),
+            r"gives a dict of \['features'\]: must be logits",
+        ),
+        (
+            lambda: training.cross_entropy(
+                torch.zeros(1, 2, 4, 4), torch.zeros(1, 1, 4, 4).long()
+            ),
+            "labels of shape",
         ),
         (lambda: boundary_band(torch.zeros(1, 2, 2), 0), "width=0"),
         (lambda: evaluate(stack_of(), [], classes=2), "batches"),
