@@ -11,8 +11,8 @@ WORKERS ?= 2
 
 # Each takes two cores by itself, and some need what others leave.
 .NOTPARALLEL:
-.PHONY: help book test lint unit site-test pdf chapters execute spread costs \
-  bench lab clean
+.PHONY: help book test lint unit site-test pdf chapters notebooks execute \
+  spread costs bench lab clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' \
@@ -45,6 +45,9 @@ pdf: .venv/ready ## Print the built site by Chromium: _build/dilated-convolution
 
 chapters: .venv/ready ## Run every chapter again and compare with its stored outputs
 	$(NBVAL) -n $(WORKERS) --dist loadfile chapters
+
+notebooks: .venv/ready ## Write the readers' notebooks anew from the text and the stored outputs
+	$(BIN)/python code/tools/notebooks.py $(NAMES)
 
 execute: .venv/ready ## Run chapters on this machine and store their outputs; NAMES="operator ..." for some
 	$(BIN)/python code/tools/execute.py $(NAMES)

@@ -85,6 +85,11 @@ def mend(soup: BeautifulSoup) -> None:
     for prompt in soup.select(".tag_hide-cell > details > summary > p"):
         words = prompt.get_text().replace("code cell content", "the solution")
         prompt.string = words  # such cells solve the exercises
+    for link in soup.select('a[href*="_sources/chapters/"][href$=".md"]'):
+        # Of a chapter, the notebook is what a reader wants.
+        link["href"] = link["href"].removesuffix(".md") + ".ipynb"
+        for text in link.find_all(string=re.compile(r"\.md")):
+            text.replace_with(text.replace(".md", ".ipynb"))
     for heading in soup.find_all("th"):
         if not heading.get_text(strip=True) and not heading.find("img"):
             heading.name = "td"  # it heads nothing

@@ -57,7 +57,7 @@ def page(name: str, notebook: nbformat.NotebookNode) -> str:
     before = None
     for one in found:
         if one.slug != before:
-            link = f"../{FOLDER}/{name}.ipynb#{one.slug}"
+            link = f"../{FOLDER}/{name}.md#{one.slug}"
             lines += [
                 f"### {one.heading}",
                 "",

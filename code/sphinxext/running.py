@@ -131,26 +131,30 @@ def pack(root: Path, target: Path) -> None:
             archive.writestr(entry, path.read_bytes())
 
 
-def without_outputs(path: Path) -> None:
-    """Take the outputs out of a notebook that is there to be run.
+def copy_without_outputs(path: Path, target: Path) -> None:
+    """Copy a notebook that is there to be run.
 
-    The page shows them, and the archive has them.
+    The page shows the outputs, and the archive has them.
     """
     notebook = json.loads(path.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             cell |= {"outputs": [], "execution_count": None}
-    path.write_text(json.dumps(notebook, indent=1) + "\n", encoding="utf-8")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(notebook, indent=1) + "\n", encoding="utf-8")
 
 
 def ship(app: Sphinx, exception: Exception | None) -> None:
     """Put the archive beside the pages, and the notebooks in order."""
     if exception is not None or app.builder.name != "html":
         return
-    out = Path(app.outdir)
-    for path in (out / "_sources").rglob("*.ipynb"):
-        without_outputs(path)
-    pack(Path(app.srcdir), out / f"{ARCHIVE}.zip")
+    out, root = Path(app.outdir), Path(app.srcdir)
+    for document in app.env.found_docs:
+        path = root / f"{document}.ipynb"
+        if path.exists():
+            target = out / "_sources" / f"{document}.ipynb"
+            copy_without_outputs(path, target)
+    pack(root, out / f"{ARCHIVE}.zip")
 
 
 def setup(app: Sphinx) -> dict:

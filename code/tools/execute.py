@@ -23,13 +23,9 @@ from nbclient.exceptions import CellExecutionError
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
 
 from comparing import Allowed, compare
+from notebooks import edition
 
 CHAPTERS = Path(__file__).resolve().parents[2] / "chapters"
-KERNEL = {
-    "display_name": "Python 3",
-    "language": "python",
-    "name": "python3",
-}
 
 
 def chapters(folder: Path) -> list[str]:
@@ -81,8 +77,7 @@ def run(
             cleanup_kc=True, env=environment, stderr=subprocess.DEVNULL
         )
     notebook.metadata.pop("language_info", None)
-    for number, cell in enumerate(notebook.cells, start=1):
-        cell.id = f"cell-{number:03}"
+    for cell in notebook.cells:
         allowed = "raises-exception" in cell.metadata.get("tags", ())
         for output in cell.get("outputs", ()):
             if output.output_type == "error":
@@ -131,11 +126,7 @@ def execute(name: str, folder: Path = CHAPTERS) -> None:
         RuntimeError: As `run` does.
     """
     path = folder / f"{name}.ipynb"
-    notebook = jupytext.read(folder / f"{name}.md")
-    notebook.metadata |= {
-        "jupytext": {"formats": "ipynb,md:myst"},
-        "kernelspec": KERNEL,
-    }
+    notebook = edition(name, jupytext.read(folder / f"{name}.md"))
     run(notebook, folder)
     if path.exists():
         keep_spread(notebook, nbformat.read(path, as_version=4))

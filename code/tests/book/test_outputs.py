@@ -539,8 +539,8 @@ def test_execute_is_reproducible(tmp_path):
     execute.execute("a", tmp_path)
     assert (tmp_path / "a.ipynb").read_bytes() == first
     cells = nbformat.read(tmp_path / "a.ipynb", as_version=4).cells
-    assert [cell.id for cell in cells] == ["cell-001", "cell-002"]
-    assert cells[1].outputs[0].data["text/plain"] == "'1'"
+    assert [cell.id for cell in cells] == [f"cell-00{i}" for i in (1, 2, 3)]
+    assert cells[2].outputs[0].data["text/plain"] == "'1'"
 
 
 @pytest.mark.parametrize(
@@ -662,6 +662,6 @@ def test_what_was_measured_stays_with_its_results(measured, result, kept):
     path.with_suffix(".md").write_text(text)
     execute.execute("a", path.parent)
     after = nbformat.read(path, as_version=4)
-    found = after.metadata.get("spread"), after.cells[1].metadata.get("spread")
+    found = after.metadata.get("spread"), after.cells[2].metadata.get("spread")
     expected = before.metadata["spread"], before.cells[0].metadata["spread"]
     assert found == (expected if kept else (None, None))
