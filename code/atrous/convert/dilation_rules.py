@@ -201,6 +201,8 @@ class DilationRewriter(GridKeeper):
     def scaled(self, layer: TracedOp, grid: Grid) -> Grid:
         """A layer whose stride is known and which has no dilated form."""
         options, kind = layer.options, layer.kind
+        if grid.from_the_end != (-2, -1):
+            return self.unknown(layer, grid)
         if kind == "interpolate" and options.get("scale_factor") is None:
             return self.resized(layer, grid)
         factor = options.get(tracing.SCALED[kind])
@@ -233,14 +235,11 @@ class DilationRewriter(GridKeeper):
         return other._replace(layout=grid.layout)
 
     def size_of(self, value: Any) -> Grid | None:
-        """The grid whose size a value is, if it was asked of a map."""
-        nodes = [n for n in several(value) if isinstance(n, fx.Node)]
-        while nodes:
-            node = nodes[0]
-            if grid := self.grids[node]:
-                return grid
-            nodes = node.all_input_nodes
-        return None
+        """The grid whose height and width a value is, if it is any's."""
+        sizes = [self.sizes.get(n) for n in several(value) if dynamic(n)]
+        if None in sizes or "".join(s.letters for s in sizes) != "HW":
+            return None
+        return sizes[0].grid
 
     def other_dimensions(self, layer: TracedOp, grid: Grid) -> Grid:
         """Layers on lines and volumes are refused."""

@@ -42,6 +42,7 @@ class GridKeeper:
         self.inexact: dict[fx.Node, tuple[str, tuple]] = {}
         self.grids: dict[fx.Node, Grid | None] = {}  # None: not a map
         self.sizes: dict[fx.Node, Size] = {}
+        self.several: set[fx.Node] = set()  # that give several maps
         self.whole: TracedOp | None = None  # the last that takes a whole map
 
     def follow_sizes(self, layer: TracedOp) -> None:
@@ -117,6 +118,8 @@ class GridKeeper:
 
     def pointwise(self, layer: TracedOp, grid: Grid) -> Grid:
         """A pointwise layer stays, unless a constant has the old size."""
+        if layer.kind in tracing.OF_CHANNELS and grid.spatial([1]):
+            return self.unknown(layer, grid)
         others = [n for n in layer.node.all_input_nodes if not self.grids[n]]
         for node in others if grid.dilation > 1 else ():
             shape = getattr(constant(node), "shape", ())
@@ -142,6 +145,8 @@ class GridKeeper:
         dim = tracing.ALONG[layer.kind] if dim is None else dim
         if dynamic(dim) or grid.spatial([dim]):
             return self.unknown(layer, grid)
+        if layer.kind in tracing.PARTS:
+            self.several.add(layer.node)
         if layer.kind == "unbind":
             return grid._replace(layout=without(grid.layout, [dim]))
         return grid
@@ -162,6 +167,8 @@ class GridKeeper:
             return self.unknown(layer, grid)
         if grid.spatial(dims):
             return self.of_old_places(layer, grid)
+        if kind in tracing.PARTS:
+            self.several.add(layer.node)
         if options.get("keepdim"):
             return grid
         return grid._replace(layout=without(grid.layout, dims))
@@ -234,8 +241,7 @@ class GridKeeper:
         the first or last rows and columns: their number is multiplied.
         """
         whole, index = layer.node.args
-        parts = getattr(whole.target, "__name__", whole.target)
-        if whole.op.startswith("call") and parts in tracing.PARTS:
+        if whole in self.several:
             return grid
         index = index if isinstance(index, tuple) else (index,)
         index = spelt_out(index, len(grid.layout))

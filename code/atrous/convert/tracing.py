@@ -123,6 +123,11 @@ zeros_like
 torchvision.ops.stochastic_depth.stochastic_depth
 """
 POINTWISE = frozenset(words(_POINTWISE))
+# Those that act along the channels, dimension 1.
+OF_CHANNELS = words(
+    "ChannelShuffle LocalResponseNorm PReLU Softmax2d channel_shuffle "
+    "local_response_norm native_channel_shuffle prelu"
+)
 # Kinds that act along the dimension they are given, and their default.
 ALONG = {
     "cat": 0,
@@ -137,7 +142,7 @@ ALONG = {
     "glu": -1,
 }
 # Kinds that give several maps of one grid.
-PARTS = words("chunk max min split std_mean tensor_split topk unbind var_mean")
+PARTS = words("chunk max min split std_mean tensor_split unbind var_mean")
 # Kinds that make one number of the dimensions they are given, or of all.
 REDUCTIONS = words(
     "all amax amin any argmax argmin logsumexp max mean min norm prod std "

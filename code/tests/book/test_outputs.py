@@ -549,7 +549,7 @@ def test_execute_is_reproducible(tmp_path):
 def test_execute_stores_no_fault(tmp_path, code):
     (tmp_path / "a.md").write_text(CHAPTER.format(code))
     (tmp_path / "a.ipynb").write_text("old")
-    with pytest.raises(RuntimeError, match=r"cell-002: [^$]*ZeroDivision"):
+    with pytest.raises(RuntimeError, match=r"cell-003: [^$]*ZeroDivision"):
         execute.execute("a", tmp_path)
     assert (tmp_path / "a.ipynb").read_text() == "old"
 

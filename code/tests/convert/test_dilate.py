@@ -844,6 +844,21 @@ REFUSED = {
         {"fc": nn.Linear(6, 6)},
         "Linear 'fc'.* in other positions",
     ),
+    "channels that are rows": (
+        lambda m, x: m.s(x.permute(0, 2, 3, 1)),
+        {"s": nn.Softmax2d()},
+        "Softmax2d 's'.* has no rule",
+    ),
+    "a part of the larger": (
+        lambda m, x: torch.max(x, -x)[:, :, :3],
+        {},
+        "getitem 'getitem'.* would take a part",
+    ),
+    "enlarged with channels last": (
+        lambda m, x: F.interpolate(x.permute(0, 2, 3, 1), scale_factor=2),
+        {},
+        "interpolate 'interpolate'.* would enlarge a grid",
+    ),
     "maps in two layouts": (
         lambda m, x: x + x.permute(0, 3, 2, 1),
         {},
@@ -916,6 +931,11 @@ def reused(m, x):
     return m.c(m.c(x))
 
 
+def twice_as_large(m, x):
+    height, width = x.shape[2:]
+    return F.interpolate(m.b(m.a(x)), (height * 2, width * 2))
+
+
 def computed(m, x):
     return F.max_pool2d(m.a(x), x.shape[2] // 4)
 
@@ -975,6 +995,11 @@ def computed(m, x):
             nn.Sequential(down(), down(), nn.LPPool2d(2, 3)),
             2,
             "LPPool2d '2' .* has no dilated form",
+        ),
+        (
+            Net(twice_as_large, a=down(), b=down()),
+            4,
+            "Net has no known output stride: 'interpolate' has no rule",
         ),
         (
             Net(lambda m, x: m.a(x).mean((2, 3)), a=down()),
