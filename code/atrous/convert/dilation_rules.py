@@ -59,7 +59,10 @@ class DilationRewriter(GridKeeper):
         pending = sorted({g.dilation for g in grids})
         strides = sorted({g.stride for g in grids} - {None})
         if len(pending) > 1 or len(strides) > 1:
-            layer.refuse(f"joins strides {strides} and dilations {pending}")
+            layer.refuse(
+                f"joins strides {strides} and dilations {pending}",
+                tracing.STRIDE,
+            )
         grid = max(grids, key=lambda g: (g.stride is not None, len(g.layout)))
         if pending == [1] or len(grids) == 1:
             return grid
@@ -126,7 +129,10 @@ class DilationRewriter(GridKeeper):
             old = {k: options.get(k, v) for k, v in old.items()}
             node.kwargs = rest | old | edit
         elif self.edits.setdefault(layer.module, edit) != edit:
-            layer.refuse("is called twice and would change in two ways")
+            layer.refuse(
+                "is called twice and would change in two ways",
+                "give each call a module of its own",
+            )
         return after
 
     def check(self, layer: TracedOp) -> str:
@@ -220,7 +226,8 @@ class DilationRewriter(GridKeeper):
         if stride > self.output_stride:
             layer.refuse(
                 f"goes to stride {stride}, past output_stride="
-                f"{self.output_stride}, and {tracing.WHY[kind]}"
+                f"{self.output_stride}, and {tracing.WHY[kind]}",
+                tracing.STRIDE,
             )
         stride = int(stride) if stride == int(stride) else stride
         return grid._replace(stride=stride, size=(layer.node, 0, 0))

@@ -78,7 +78,8 @@ class GridKeeper:
         if grid.stride < self.output_stride:
             layer.refuse(
                 f"goes from stride {grid.stride} to {reached} at once, "
-                f"past output_stride={self.output_stride}"
+                f"past output_stride={self.output_stride}",
+                tracing.STRIDE,
             )
         return grid._replace(dilation=grid.dilation * stride)
 
@@ -88,7 +89,7 @@ class GridKeeper:
             why = tracing.WHY.get(
                 layer.kind, "has no rule and might mix places"
             )
-            layer.refuse(f"{why}: remove it, or cut the model before it")
+            layer.refuse(why)
         return Grid(None, 1, (layer.node, 0, 0))
 
     def statistics(self, layer: TracedOp, grid: Grid) -> Grid:
@@ -113,7 +114,7 @@ class GridKeeper:
             before: The sides and the mode that a padding had.
         """
         if not self.allow_inexact:
-            layer.refuse(f'{why}: inexact="allow" keeps it nevertheless')
+            layer.refuse(why, 'inexact="allow" keeps it nevertheless')
         self.inexact[node or layer.node] = (f"{layer.title} {why}", before)
 
     def pointwise(self, layer: TracedOp, grid: Grid) -> Grid:

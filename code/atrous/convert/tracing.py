@@ -201,6 +201,11 @@ LIBRARIES = (torch, F, operator)
 NUMPYS_NAMES = {"axis": "dim", "keepdims": "keepdim"}
 
 
+# What helps where a layer is refused.
+CUT = "remove it, or cut the model before it"
+STRIDE = "take another output_stride, or cut the model before it"
+
+
 class TracedOp(NamedTuple):
     """One step of a traced network.
 
@@ -231,7 +236,10 @@ class TracedOp(NamedTuple):
             return 1
         geometry = ("kernel_size", "stride", "padding", "dilation")
         if any(dynamic(self.options.get(name)) for name in geometry):
-            self.refuse("has a geometry that is computed as it runs")
+            self.refuse(
+                "has a geometry that is computed as it runs",
+                "make it of constants",
+            )
         default = 1 if self.kind == "conv2d" else self.kernel
         height, width = pair(self.options.get("stride") or default)
         if height != width:
@@ -273,9 +281,9 @@ class TracedOp(NamedTuple):
         last = self.stride - 1
         return min(last, height - bottom - 1), min(last, width - right - 1)
 
-    def refuse(self, why: str) -> NoReturn:
-        """Raise a ValueError that names the layer and says why."""
-        raise ValueError(f"model: {self.title} {why}")
+    def refuse(self, why: str, way_out: str = CUT) -> NoReturn:
+        """Raise a ValueError that names the layer, says why and a way out."""
+        raise ValueError(f"model: {self.title} {why}: {way_out}")
 
     @property
     def title(self) -> str:
