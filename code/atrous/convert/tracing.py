@@ -18,7 +18,7 @@ from torch import fx, nn
 from atrous.arithmetic import effective_kernel
 from atrous.ops.copying import copy_network
 
-words = str.split
+_words = str.split
 # Module classes that have a function's kind; others have their own name.
 CLASSES = {
     nn.Conv2d: "conv2d",
@@ -45,7 +45,7 @@ MODES = {  # of those that pad
     nn.CircularPad2d: "circular",
 }
 # Kinds that make a fixed number of places, or one, of all of a map.
-GLOBAL = words(
+GLOBAL = _words(
     "AdaptiveAvgPool2d AdaptiveMaxPool2d adaptive_avg_pool2d "
     "adaptive_max_pool2d"
 )
@@ -88,7 +88,7 @@ SIGNATURES = {
         ("std", "var", "std_mean", "var_mean"), "input dim unbiased keepdim"
     ),
     **dict.fromkeys(
-        words(
+        _words(
             "all amax amin any argmax argmin logsumexp max mean min prod sum"
         ),
         "input dim keepdim",
@@ -122,9 +122,9 @@ zeros_like
 
 torchvision.ops.stochastic_depth.stochastic_depth
 """
-POINTWISE = frozenset(words(_POINTWISE))
+POINTWISE = frozenset(_words(_POINTWISE))
 # Those that act along the channels, dimension 1.
-OF_CHANNELS = words(
+OF_CHANNELS = _words(
     "ChannelShuffle LocalResponseNorm PReLU Softmax2d channel_shuffle "
     "local_response_norm native_channel_shuffle prelu"
 )
@@ -142,14 +142,14 @@ ALONG = {
     "glu": -1,
 }
 # Kinds that give several maps of one grid.
-PARTS = words("chunk max min split std_mean tensor_split unbind var_mean")
+PARTS = _words("chunk max min split std_mean tensor_split unbind var_mean")
 # Kinds that make one number of the dimensions they are given, or of all.
-REDUCTIONS = words(
+REDUCTIONS = _words(
     "all amax amin any argmax argmin logsumexp max mean min norm prod std "
     "std_mean sum var var_mean"
 )
 # Kinds that keep a grid, and cannot once it is denser.
-STATISTICS = words(
+STATISTICS = _words(
     "GroupNorm InstanceNorm2d batch_norm group_norm instance_norm layer_norm"
 )
 # Kinds with a stride, or one of 1 / n, and no dilated form here: the option
@@ -162,16 +162,16 @@ SCALED = {
     "pixel_unshuffle": "downscale_factor",
 }
 # Kinds that give nothing that depends on places, and such attributes.
-NO_MAPS = words(
+NO_MAPS = _words(
     "dim is_floating_point ndimension new_empty new_full new_ones new_tensor "
     "new_zeros"
 )
-ATTRIBUTES = words("device dtype is_cuda layout ndim requires_grad")
+ATTRIBUTES = _words("device dtype is_cuda layout ndim requires_grad")
 # Kinds of layers of other than two dimensions.
 OTHER_DIMENSIONS = [
     kind + suffix
     for suffix in ("1d", "3d")
-    for kind in words(
+    for kind in _words(
         "AdaptiveAvgPool AdaptiveMaxPool AvgPool BatchNorm Conv ConvTranspose "
         "InstanceNorm MaxPool adaptive_avg_pool adaptive_max_pool avg_pool "
         "conv conv_transpose max_pool"
@@ -180,21 +180,21 @@ OTHER_DIMENSIONS = [
 # Why other kinds could not be exact.
 REASONS = {
     "would take its statistics over a denser grid": STATISTICS,
-    "would see a denser grid's places in other positions": words(
+    "would see a denser grid's places in other positions": _words(
         "Flatten Linear Unfold einsum flatten linear matmul reshape unfold "
         "view"
     ),
-    "would enlarge a grid that is denser already": words(
+    "would enlarge a grid that is denser already": _words(
         "conv_transpose2d interpolate pixel_shuffle"
     ),
-    "has no dilated form here": words("pixel_unshuffle lp_pool2d"),
-    "would take a part of a denser grid": words("getitem"),
+    "has no dilated form here": _words("pixel_unshuffle lp_pool2d"),
+    "would take a part of a denser grid": _words("getitem"),
     "would act along height or width of a denser grid": [
         *ALONG,
         *REDUCTIONS,
         "stack",
     ],
-    "would read the size of a denser grid": words("getattr size"),
+    "would read the size of a denser grid": _words("getattr size"),
 }
 WHY = {kind: why for why, kinds in REASONS.items() for kind in kinds}
 LIBRARIES = (torch, F, operator)

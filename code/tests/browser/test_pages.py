@@ -5,7 +5,7 @@ import re
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-import nbformat
+import jupytext
 import pytest
 
 from built_site import ROOT, SITE, contents, pages
@@ -66,8 +66,7 @@ def test_a_page_is_whole(visit, name, theme, width):
 
 def formulas(name):
     """How many formulas the prose of a chapter holds, at least."""
-    file = ROOT / f"{name}.ipynb"
-    cells = nbformat.read(file, as_version=4).cells
+    cells = jupytext.read(ROOT / f"{name}.md").cells
     prose = (c.source for c in cells if c.cell_type == "markdown")
     text = FENCED.sub("", "\n\n".join(prose))
     return len(FORMULA.findall(text))

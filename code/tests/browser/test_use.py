@@ -1,6 +1,6 @@
 """What a reader does with a page: copies, searches, changes its colours."""
 
-import nbformat
+import jupytext
 import pytest
 
 from built_site import ROOT, SITE, contents
@@ -25,8 +25,7 @@ COPY_ALL = """async () => {
 
 def sources(name):
     """The code cells of a chapter that its page shows."""
-    file = ROOT / f"{name}.ipynb"
-    for cell in nbformat.read(file, as_version=4).cells:
+    for cell in jupytext.read(ROOT / f"{name}.md").cells:
         tags = set(cell.metadata.get("tags", ()))
         if cell.cell_type == "code" and not tags & HIDDEN:
             yield cell.source.strip()
