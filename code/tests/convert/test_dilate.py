@@ -726,10 +726,19 @@ def frozen():
     return model
 
 
+class Forgetful(fx.GraphModule):
+    """As torchvision's feature extractors: a copy of it trains."""
+
+    def __deepcopy__(self, memo):
+        return super().__deepcopy__(memo).train()
+
+
 def test_each_part_keeps_its_mode():
-    """In graph modules too, which deepcopy puts into training mode."""
+    """In graph modules too, and where the copy is in another one."""
     graph = fx.symbolic_trace(frozen().eval())
-    for model in (frozen(), graph.eval(), fx.symbolic_trace(frozen())):
+    forgetful = Forgetful(frozen(), fx.Tracer().trace(frozen()))
+    graphs = graph.eval(), fx.symbolic_trace(frozen()), forgetful
+    for model in (frozen(), *graphs):
         modes = {n: m.training for n, m in model.named_modules()}
         found = {n: m.training for n, m in dilate(model, 2).named_modules()}
         assert found == modes
@@ -803,6 +812,11 @@ REFUSED = {
         lambda m, x: m.norm(x),
         {"norm": nn.GroupNorm(2, C)},
         "GroupNorm 'norm'.* would take its statistics",
+    ),
+    "layer normalisation of a whole map": (
+        lambda m, x: m.norm(x),
+        {"norm": nn.LayerNorm((C, 6, 6))},
+        "LayerNorm 'norm'.* would take its statistics",
     ),
     "statistics of the batch": (
         lambda m, x: m.norm(x),
