@@ -321,6 +321,11 @@ def trace(
             f"{Path(last.filename).name}: {last.line}); a forward must not "
             "decide by what it is given"
         ) from error
+    with torch.no_grad():  # torch.fx runs what a forward does to buffers
+        for own, original in zip(
+            network.buffers(), model.buffers(), strict=True
+        ):
+            own.copy_(original)
     return network, [_read(node, network) for node in graph.nodes]
 
 
@@ -355,11 +360,12 @@ def _constant(node: fx.Node, network: nn.Module) -> Any:
     calls = node.op in ("call_function", "call_method")
     if not (calls and inputs) or any(v is None for v in inputs.values()):
         return None
+    name = _kind(node)
+    if name.endswith("_"):  # would change the network
+        return None
     args, kwargs = fx.map_arg((node.args, node.kwargs), inputs.get)
     if node.op == "call_function":
         return node.target(*args, **kwargs)
-    if node.target.endswith("_"):  # would change the network
-        return None
     return getattr(args[0], node.target)(*args[1:], **kwargs)
 
 

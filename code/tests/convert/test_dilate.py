@@ -717,6 +717,25 @@ def test_other_words_for_inexact_are_refused():
         dilate(nn.Sequential(down()), 1, inexact="yes")
 
 
+def counted(m, x):
+    m.steps += 1
+    scale = m.scale
+    scale += 1
+    return m.one(x) * m.steps * scale * m.shift.add_(1)
+
+
+def test_what_counts_itself_is_not_counted_by_tracing():
+    model = Net(counted, one=down())
+    seven = torch.tensor(7.0)
+    model.register_buffer("steps", seven.clone())
+    for name in ("scale", "shift"):
+        parameter = nn.Parameter(seven.clone(), requires_grad=False)
+        model.register_parameter(name, parameter)
+    dilated = dilate(model, 1)
+    for network in (model, dilated):
+        assert network.steps == network.scale == network.shift == 7
+
+
 # Modes and hooks ------------------------------------------------------
 
 
