@@ -608,6 +608,15 @@ def test_branches_that_differ_by_less_than_a_step_are_cropped():
     assert crop not in called
 
 
+def test_padding_before_a_layer_and_in_it_give_one_size():
+    padded = nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(C, C, 3))
+    model = nn.Sequential(down(), joined("add", padded, down(1)))
+    reference_fill_(model)
+    assert_exact(model, 2, 1, torch.randn(1, C, 20, 33))
+    called = [n.target for n in dilate(model, 1).graph.nodes]
+    assert crop not in called
+
+
 def test_a_map_that_was_repeated_along_an_axis_is_not_cropped():
     tall = nn.Conv2d(C, C, (9, 1))  # leaves one row, which is added to all
     model = Net(lambda m, x: m.b(m.a(x)) + m.a(x), a=down(), b=tall)
