@@ -31,7 +31,11 @@ FAMILIES = {
 # Multiples of the strides, then others. In the larger one 3x3 filters keep
 # taps at rates at which they have lost them in the one that is traced.
 TRACED, SIZES = (65, 97), ((64, 96), (99, 98))
-pytestmark = pytest.mark.filterwarnings("ignore:on a feature map of")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:on a feature map of"),
+    # What torch.compile says on Python 3.13.0.
+    pytest.mark.filterwarnings("ignore:Guards may run slower"),
+]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

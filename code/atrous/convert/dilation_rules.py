@@ -7,10 +7,10 @@ from typing import Any
 import torch.nn.functional as F
 from torch import fx, nn
 
-from atrous.convert import tracing
+from atrous.convert import kinds
 from atrous.convert.grids import Grid, several
 from atrous.convert.kept_layers import RESHAPES, GridKeeper
-from atrous.convert.tracing import TracedOp, dynamic, pair
+from atrous.convert.tracing import STRIDE, TracedOp, dynamic, pair
 from atrous.ops.pooling import crop, dilated_avg_pool2d, dilated_max_pool2d
 
 POOLINGS = {"max_pool2d": dilated_max_pool2d, "avg_pool2d": dilated_avg_pool2d}
@@ -49,7 +49,7 @@ class DilationRewriter(GridKeeper):
             if grid.stride is not None:
                 rule = RULES.get(layer.kind, DilationRewriter.unknown)
                 grid = rule(self, layer, grid)
-            elif layer.kind in tracing.SCALED or layer.stride > 1:
+            elif layer.kind in kinds.SCALED or layer.stride > 1:
                 layer.refuse(f"has a stride, after {grid.size[0].name!r}")
         self.grids[node] = grid
 
@@ -61,7 +61,7 @@ class DilationRewriter(GridKeeper):
         if len(pending) > 1 or len(strides) > 1:
             layer.refuse(
                 f"joins strides {strides} and dilations {pending}",
-                tracing.STRIDE,
+                STRIDE,
             )
         grid = max(grids, key=lambda g: (g.stride is not None, len(g.layout)))
         if pending == [1] or len(grids) == 1:
@@ -211,7 +211,7 @@ class DilationRewriter(GridKeeper):
             return self.unknown(layer, grid)
         if kind == "interpolate" and options.get("scale_factor") is None:
             return self.resized(layer, grid)
-        factor = options.get(tracing.SCALED[kind])
+        factor = options.get(kinds.SCALED[kind])
         factor = factor or options.get("kernel_size", 1)
         factors = {*factor} if isinstance(factor, tuple | list) else {factor}
         factor = factors.pop()
@@ -220,14 +220,14 @@ class DilationRewriter(GridKeeper):
         if grid.dilation > 1:
             if kind != "interpolate":
                 return self.unknown(layer, grid)
-            self.deviates(layer, tracing.WHY[kind])
+            self.deviates(layer, kinds.WHY[kind])
         grows = kind not in ("pixel_unshuffle", "lp_pool2d")
         stride = grid.stride * (1 / Fraction(factor) if grows else factor)
         if stride > self.output_stride:
             layer.refuse(
                 f"goes to stride {stride}, past output_stride="
-                f"{self.output_stride}, and {tracing.WHY[kind]}",
-                tracing.STRIDE,
+                f"{self.output_stride}, and {kinds.WHY[kind]}",
+                STRIDE,
             )
         stride = int(stride) if stride == int(stride) else stride
         return grid._replace(stride=stride, size=(layer.node, 0, 0))
@@ -238,7 +238,7 @@ class DilationRewriter(GridKeeper):
         if other is None:
             return self.unknown(layer, grid)
         if grid.dilation > 1:
-            self.deviates(layer, tracing.WHY[layer.kind])
+            self.deviates(layer, kinds.WHY[layer.kind])
         return other._replace(layout=grid.layout)
 
     def size_of(self, value: Any) -> Grid | None:
@@ -254,16 +254,14 @@ class DilationRewriter(GridKeeper):
 
 
 RULES = {
-    **dict.fromkeys(tracing.POINTWISE, DilationRewriter.pointwise),
-    **dict.fromkeys(tracing.ALONG, DilationRewriter.along_dim),
-    **dict.fromkeys(tracing.REDUCTIONS, DilationRewriter.reduction),
-    **dict.fromkeys(tracing.GLOBAL, DilationRewriter.of_old_places),
-    **dict.fromkeys(tracing.STATISTICS, DilationRewriter.statistics),
-    **dict.fromkeys(tracing.SCALED, DilationRewriter.scaled),
-    **dict.fromkeys(tracing.NO_MAPS, DilationRewriter.question),
-    **dict.fromkeys(
-        tracing.OTHER_DIMENSIONS, DilationRewriter.other_dimensions
-    ),
+    **dict.fromkeys(kinds.POINTWISE, DilationRewriter.pointwise),
+    **dict.fromkeys(kinds.ALONG, DilationRewriter.along_dim),
+    **dict.fromkeys(kinds.REDUCTIONS, DilationRewriter.reduction),
+    **dict.fromkeys(kinds.GLOBAL, DilationRewriter.of_old_places),
+    **dict.fromkeys(kinds.STATISTICS, DilationRewriter.statistics),
+    **dict.fromkeys(kinds.SCALED, DilationRewriter.scaled),
+    **dict.fromkeys(kinds.NO_MAPS, DilationRewriter.question),
+    **dict.fromkeys(kinds.OTHER_DIMENSIONS, DilationRewriter.other_dimensions),
     "conv2d": DilationRewriter.convolution,
     "max_pool2d": DilationRewriter.pooling,
     "avg_pool2d": DilationRewriter.pooling,

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import fx
 
-from atrous.convert import tracing
+from atrous.convert import kinds
 from atrous.convert.grids import (
     SPATIAL,
     Bounds,
@@ -17,7 +17,7 @@ from atrous.convert.grids import (
     spelt_out,
     without,
 )
-from atrous.convert.tracing import TracedOp, constant, dynamic
+from atrous.convert.tracing import STRIDE, TracedOp, constant, dynamic
 
 RESHAPES = ("reshape", "view")
 # What may stand in the index of a map.
@@ -79,23 +79,21 @@ class GridKeeper:
             layer.refuse(
                 f"goes from stride {grid.stride} to {reached} at once, "
                 f"past output_stride={self.output_stride}",
-                tracing.STRIDE,
+                STRIDE,
             )
         return grid._replace(dilation=grid.dilation * stride)
 
     def unknown(self, layer: TracedOp, grid: Grid) -> Grid:
         """A layer without a rule is allowed only while none is pending."""
         if grid.dilation > 1:
-            why = tracing.WHY.get(
-                layer.kind, "has no rule and might mix places"
-            )
+            why = kinds.WHY.get(layer.kind, "has no rule and might mix places")
             layer.refuse(why)
         return Grid(None, 1, (layer.node, 0, 0))
 
     def statistics(self, layer: TracedOp, grid: Grid) -> Grid:
         """Statistics over places change with the grid."""
         if grid.dilation > 1:
-            self.deviates(layer, tracing.WHY[layer.kind])
+            self.deviates(layer, kinds.WHY[layer.kind])
         return grid
 
     def deviates(
@@ -119,7 +117,7 @@ class GridKeeper:
 
     def pointwise(self, layer: TracedOp, grid: Grid) -> Grid:
         """A pointwise layer stays, unless a constant has the old size."""
-        if layer.kind in tracing.OF_CHANNELS and grid.spatial([1]):
+        if layer.kind in kinds.OF_CHANNELS and grid.spatial([1]):
             return self.unknown(layer, grid)
         others = [n for n in layer.node.all_input_nodes if not self.grids[n]]
         for node in others if grid.dilation > 1 else ():
@@ -143,10 +141,10 @@ class GridKeeper:
     def along_dim(self, layer: TracedOp, grid: Grid) -> Grid:
         """A layer that acts along another dimension than H and W stays."""
         dim = layer.options.get("dim")
-        dim = tracing.ALONG[layer.kind] if dim is None else dim
+        dim = kinds.ALONG[layer.kind] if dim is None else dim
         if dynamic(dim) or grid.spatial([dim]):
             return self.unknown(layer, grid)
-        if layer.kind in tracing.PARTS:
+        if layer.kind in kinds.PARTS:
             self.several.add(layer.node)
         if layer.kind == "unbind":
             return grid._replace(layout=without(grid.layout, [dim]))
@@ -168,7 +166,7 @@ class GridKeeper:
             return self.unknown(layer, grid)
         if grid.spatial(dims):
             return self.of_old_places(layer, grid)
-        if kind in tracing.PARTS:
+        if kind in kinds.PARTS:
             self.several.add(layer.node)
         if options.get("keepdim"):
             return grid
@@ -282,7 +280,7 @@ class GridKeeper:
     def shape_query(self, layer: TracedOp, grid: Grid) -> Grid | None:
         """What is asked of a map is no map; its size is followed."""
         wanted = layer.options.get("index", "shape")
-        if wanted in tracing.ATTRIBUTES:
+        if wanted in kinds.ATTRIBUTES:
             return None
         if wanted in ("values", "indices"):  # of a maximum over channels
             return grid
