@@ -100,13 +100,18 @@ def tensor(output: object) -> torch.Tensor:
     return next(iter(output.values())) if isinstance(output, dict) else output
 
 
+def picture(size: tuple[int, int]) -> torch.Tensor:
+    """The same noise in each run, (1, 3, H, W)."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(1, 3, *size, generator=generator, dtype=torch.float64)
+
+
 @torch.no_grad()
 def error(network: nn.Module, dilated: nn.Module) -> float:
     """Largest relative difference on the coarse grid, over the sizes."""
     worst = 0.0
     for size in SIZES:
-        generator = torch.Generator().manual_seed(0)
-        x = torch.rand(1, 3, *size, generator=generator, dtype=torch.float64)
+        x = picture(size)
         expected, found = tensor(network(x)), tensor(dilated(x))
         coarse = (found[..., ::step, ::step] for step in (2, 4, 8))
         coarse = [y for y in coarse if y.shape == expected.shape]
@@ -132,8 +137,7 @@ def attempt(name: str) -> dict:
         return {"kind": kind, "error": found}
     try:
         dilate(network, STRIDE, inexact="allow")
-        x = torch.rand(1, 3, *SIZES[0], dtype=torch.float64)
-        found = deviations(network, STRIDE, x)
+        found = deviations(network, STRIDE, picture(SIZES[0]))
     except ValueError as refusal:
         return {"kind": "refused", "why": str(refusal)}
     return {

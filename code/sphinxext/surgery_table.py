@@ -33,7 +33,7 @@ def table(stored: dict) -> list[str]:
     ]
     for name, row in networks.items():
         if row["kind"] != "exact":
-            error = f"{row['error']:.1%}" if "error" in row else ""
+            error = f"{row['error']:.1e}" if "error" in row else ""
             why = row.get("why", "").replace("|", "\\|").replace("_", "\\_")
             lines.append(f"| {name} | {row['kind']} | {error} | {why} |")
     return lines

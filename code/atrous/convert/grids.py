@@ -72,8 +72,9 @@ class Bounds(NamedTuple):
 
 def several(value: Any) -> tuple:
     """An option that may be one number, as a tuple."""
-    several = isinstance(value, tuple | list | range)
-    return tuple(value) if several else (value,)
+    return (
+        tuple(value) if isinstance(value, tuple | list | range) else (value,)
+    )
 
 
 def without(layout: str, dims: Iterable[int]) -> str:
