@@ -33,7 +33,7 @@ class ContextModule(nn.Sequential):
 def identity_init_(module, noise=0.01):
     """Pass the classes through: C / c_out at the centre tap, same class.
 
-    Elsewhere N(0, noise^2), but exact zeros where all widths are C.
+    Elsewhere N(0, (noise C / c_out)^2), but zeros where all widths are C.
     """
     layers = [m for m in module.modules() if isinstance(m, nn.Conv2d)]
     classes = layers[-1].out_channels
@@ -42,7 +42,7 @@ def identity_init_(module, noise=0.01):
         layer.weight.zero_()
         layer.bias.zero_()
         if not c_in == c_out == classes:
-            layer.weight.normal_(0, noise)
+            layer.weight.normal_(0, noise * classes / c_out)
         of_output = torch.arange(c_out) * classes // c_out
         of_input = torch.arange(c_in) * classes // c_in
         same = (of_output[:, None] == of_input).to(layer.weight.device)

@@ -72,10 +72,11 @@ def dense_crf(
     Source:
         Kraehenbuehl & Koltun, NIPS 2011, equations 2, 3 and 12; Chen et al.,
         arXiv:1606.00915, section 3.3, also for the defaults.
-        Departs: as Kraehenbuehl's released code does, each kernel K is
-        normalised, K_ij / sqrt(n_i n_j) with n_i = sum_j K_ij, so that w
-        weighs means and not sums over all pixels; and the term j = i stays
-        in the sums, as filters compute them.
+        Departs: each kernel K is normalised, K_ij / sqrt(n_i n_j) with n_i =
+        sum_j K_ij, so that w weighs means and not sums over all pixels, as
+        pydensecrf's NORMALIZE_SYMMETRIC does (DeepLab's own copy of the code
+        divides outputs by n_i); and the term j = i stays in the sums, as
+        filters compute them.
     """
     _check_numbers(
         iterations=iterations,

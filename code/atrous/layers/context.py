@@ -87,7 +87,8 @@ class ContextModule(nn.Module):
         padding: As in `context_layers`.
         init: "identity" is the paper's (see `identity_init_`); "random" is
             Xavier's with zero biases, for comparison.
-        noise: Standard deviation of the identity's off-class weights.
+        noise: Standard deviation of the identity's off-class weights, as a
+            share of the centre taps (see `identity_init_`).
         generator: Source of the random numbers; torch's own if None.
 
     Raises:
@@ -136,18 +137,25 @@ def identity_init_(
     """Initialise a stack of convolutions to pass its classes through.
 
     From c_in to c_out channels: C / c_out at the centre tap between
-    channels of the same class, N(0, noise^2) elsewhere; channel a of c
-    belongs to class floor(a C / c). Basic, where all widths are C, has
-    exact zeros elsewhere, so each layer is the identity. Biases are 0.
+    channels of the same class, N(0, (noise C / c_out)^2) elsewhere; channel
+    a of c belongs to class floor(a C / c). Basic, where all widths are C,
+    has exact zeros elsewhere, so each layer is the identity. Biases are 0.
     With `noise=0` the module computes max(x, 0), not x: the first
     truncation drops negative scores.
+
+    Args:
+        module: A stack of convolutions with biases, in place.
+        noise: Standard deviation of the other weights as a share of
+            C / c_out, which the paper asks to be much below 1.
+        generator: Source of the random numbers; torch's own if None.
 
     Raises:
         ValueError: If `noise` is negative.
 
     Source:
-        Yu & Koltun, arXiv:1511.07122, equation 4 for Basic and 5 for Large;
-        noise 0.01 is that of fyu/dilation.
+        Yu & Koltun, arXiv:1511.07122, equation 4 for Basic and 5 for Large.
+        The paper gives no share; fyu/dilation divides 0.01 by c_out / C, which
+        is 1 in all layers that it builds, and has noise in Basic, too.
     """
     if noise < 0:
         raise ValueError(f"noise={noise}: must not be negative")
@@ -158,7 +166,8 @@ def identity_init_(
         c_out, c_in, k, _ = weight.shape
         weight.zero_()
         if not c_in == c_out == classes:
-            weight.normal_(0, noise, generator=generator)
+            std = noise * classes / c_out
+            weight.normal_(0, std, generator=generator)
         of_output, of_input = (
             torch.arange(c, device=weight.device) * classes // c
             for c in (c_out, c_in)
