@@ -82,6 +82,8 @@ def mend(soup: BeautifulSoup) -> None:
         del entry["role"]  # deprecated; a list of what is no item
     for button in soup.select(".search-button-field[aria-label]"):
         del button["aria-label"]  # its name is what it shows
+    for summary in soup.select('summary[aria-label="Toggle hidden content"]'):
+        del summary["aria-label"]  # its name is what it shows
     for prompt in soup.select(".tag_hide-cell > details > summary > p"):
         words = prompt.get_text().replace("code cell content", "the solution")
         prompt.string = words  # such cells solve the exercises

@@ -30,7 +30,6 @@ def cost(costs: dict, name: str) -> list[str]:
     lines = []
     for device in ("CPU", "GPU"):
         if name not in costs.get(device, {}):
-            lines.append(f"{device}: not measured yet; `make costs` does it.")
             continue
         found = costs[device][name]
         minutes = found["seconds"] / 60
@@ -38,7 +37,7 @@ def cost(costs: dict, name: str) -> list[str]:
             f"{device}: {minutes:.1f} minutes and {found['gib']:.1f} GiB, "
             f"measured on {found['machine']}."
         )
-    return lines
+    return lines or ["Not measured yet; `make costs` does it."]
 
 
 class Run(SphinxDirective):
@@ -60,12 +59,9 @@ class Run(SphinxDirective):
             f'<a href="{root}{ARCHIVE}.zip" download>the whole book as '
             "source</a>, which is what the notebook runs in:"
         )
-        block = nodes.container(classes=["run-it", "admonition"])
+        block = nodes.container()
         block += nodes.paragraph(
-            "",
-            "",
-            nodes.strong("", "Run it. "),
-            nodes.raw("", links, format="html"),
+            "", "", nodes.raw("", links, format="html")
         )
         lines = (
             f"unzip {ARCHIVE}.zip && cd {ARCHIVE}\n"
@@ -81,7 +77,15 @@ class Run(SphinxDirective):
             items += item
         block += items
         self.state.nested_parse(self.content, self.content_offset, block)
-        return [block]
+        opening = (
+            '<details class="run-it admonition"><summary>Run this chapter'
+            "</summary>"
+        )
+        return [
+            nodes.raw("", opening, format="html"),
+            block,
+            nodes.raw("", "</details>", format="html"),
+        ]
 
 
 def built(folder: str) -> bool:

@@ -248,6 +248,10 @@ class Chapter:
             ]
         )
 
+    def short(self, argument: str, options: dict, content: str) -> str:
+        """What the site's box under the title says."""
+        return f"**In short**\n\n{self.markdown(content)}"
+
     def explorer(self, state: str, options: dict, content: str) -> str:
         """A picture of the explorer's state, and where to change it."""
         number = len(self.attachments)
@@ -301,6 +305,7 @@ ROLES: dict[str, Callable[[Chapter, str], str]] = {
 DIRECTIVES = {
     "literalinclude": Chapter.code,
     "run": Chapter.run,
+    "short": Chapter.short,
     "explorer": Chapter.explorer,
 }
 

@@ -181,6 +181,28 @@ def test_a_changed_digit_is_noticed(name):
     assert tried > 20
 
 
+BOX = re.compile(r"^```\{short\}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PRECISE = re.compile(r"\d+\.\d+|\d{1,3}(?:,\d{3})+")  # a result's number
+
+
+@every_chapter
+def test_the_box_on_top_says_what_cells_print(name):
+    text = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
+    (box,) = BOX.findall(text)
+    assert text.index("```{short}") < text.index("{code-cell}")
+    printed = "\n".join(
+        found
+        for cell in code_cells(name)
+        for kind, found in comparing.flatten(cell.outputs)
+        if "image" not in kind
+    )
+    numbers = PRECISE.findall(box)
+    assert len(numbers) >= 2
+    for number in numbers:
+        alone = rf"(?<![\d.,]){re.escape(number)}(?![\d]|[.,]\d)"
+        assert re.search(alone, printed), number
+
+
 @every_chapter
 def test_tolerances_are_measured(name):
     """Each is twice what `make spread` saw."""
