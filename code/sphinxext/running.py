@@ -60,9 +60,7 @@ class Run(SphinxDirective):
             "source</a>, which is what the notebook runs in:"
         )
         block = nodes.container()
-        block += nodes.paragraph(
-            "", "", nodes.raw("", links, format="html")
-        )
+        block += nodes.paragraph("", "", nodes.raw("", links, format="html"))
         lines = (
             f"unzip {ARCHIVE}.zip && cd {ARCHIVE}\n"
             "make lab    # installs into .venv, opens the chapters\n"

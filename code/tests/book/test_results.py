@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pytest
 from bs4 import BeautifulSoup
 
 import results
@@ -78,6 +79,53 @@ def test_tables_stand_under_their_headings():
     ]
 
 
+HEADER = ["in mean IoU", "mean gain", "95 % interval", "verdict"]
+JUDGED = Table(
+    HEADER,
+    [
+        ("new over old", "+0.030", "+0.019 to +0.041", "gain"),
+        ("new over old, at edges", "+0.001", "-0.01 to +0.02", "no gain"),
+    ],
+)
+CLAIM = {"says": "new is better", "source": "A paper", "row": "new over old"}
+
+
+def test_the_ledger_reads_the_row_that_a_claim_names():
+    cells = ("# Title", "## Part", (JUDGED, {"claims": [CLAIM]}))
+    assert results.ledger("name", notebook(*cells)) == [
+        "| new is better | A paper |  | +0.030 (+0.019 to +0.041) "
+        "| holds here | [Part](../chapters/name.md#part) |"
+    ]
+    other = CLAIM | {"row": "new over old, at edges", "paper": "1 to 2"}
+    cells = ("# Title", (JUDGED, {"claims": [CLAIM, other]}))
+    assert (
+        "| 1 to 2 | +0.001 (-0.01 to +0.02) | not seen |"
+        in (results.ledger("name", notebook(*cells))[1])
+    )
+
+
+@pytest.mark.parametrize("row", ["old over new", "new"])
+def test_a_claim_without_its_row_is_refused(row):
+    with pytest.raises(ValueError, match="rows begin so"):
+        results.judged(JUDGED._repr_markdown_(), row)
+
+
+def test_a_claim_needs_an_interval():
+    with pytest.raises(ValueError, match="its table has no 95 % interval"):
+        results.judged(Table(["a"], [(1,)])._repr_markdown_(), "a")
+
+
+def test_every_chapter_that_judges_has_claims():
+    for path in NOTEBOOKS:
+        stored = nbformat.read(path, as_version=4)
+        judges = any(
+            results.INTERVAL in output.get("data", {}).get("text/markdown", "")
+            for cell in stored.cells
+            for output in cell.get("outputs", ())
+        )
+        assert bool(results.ledger(path.stem, stored)) == judges, path.stem
+
+
 def built(folder):
     """The tables of a small book's page, and the targets of its links."""
     # In a process of its own: the extensions look at all objects there are.
@@ -127,7 +175,10 @@ def test_the_page_follows_what_is_stored(tmp_path):
 def test_no_stored_table_is_missing(site):
     page = (site / "book/results.html").read_text(encoding="utf-8")
     soup = BeautifulSoup(page, "html.parser")
-    shown = [table.get_text(" ") for table in soup.select("article table")]
+    tables = soup.select("article table")
+    ledger = soup.select("#the-ledger table")
+    assert [*map(id, tables[:1])] == [*map(id, ledger)]
+    shown = [table.get_text(" ") for table in tables[1:]]
     stored = []
     for path in NOTEBOOKS:
         for cell in nbformat.read(path, as_version=4).cells:
