@@ -123,6 +123,23 @@ def test_figures_stand_alone(name):
         assert len([out for out in cell.outputs if "data" in out]) == 1
 
 
+@every_chapter
+def test_what_is_folded_says_what_it_is(name):
+    for cell in code_cells(name):
+        if "hide-input" in cell.metadata.get("tags", ()):
+            words = cell.metadata["mystnb"]
+            assert words["code_prompt_show"].startswith("Show the ")
+            assert words["code_prompt_hide"].startswith("Hide the ")
+
+
+@every_chapter
+def test_a_sentence_stands_between_cells(name):
+    row = 0
+    for cell in jupytext.read(FOLDER / f"{name}.md").cells:
+        row = row + 1 if cell.cell_type == "code" else 0
+        assert row <= 2, cell.source
+
+
 def test_figure_names_are_unique():
     names = [figure(cell).get("name") for n in NAMES for cell in pictures(n)]
     assert sorted(set(names)) == sorted(names)

@@ -22,7 +22,7 @@ import built_site
 from atrous import arithmetic
 from atrous.arithmetic import Window
 from atrous.backbones.drn import drn_backbone, drn_plan
-from atrous.backbones.resnet import UNITS, resnet_plan
+from atrous.backbones.resnet import UNITS, ResNet, resnet_plan
 from atrous.convert.dilate import dilate
 from atrous.crf.dense_crf import dense_crf_exact
 from atrous.experiments.parity import reference_fill_, reference_input
@@ -495,6 +495,22 @@ def test_what_is_called_runnable_runs_with_torch_alone(pages, tmp_path):
         assert said.splitlines() == promised(block)
 
 
+@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("stride_on", ["1x1", "3x3"])
+def test_a_resnet_keeps_its_values_with_either_stride(depth, stride_on):
+    with torch.device("meta"):
+        network = ResNet(depth, stride_on=stride_on).double().eval()
+    reference_fill_(network.to_empty(device="cpu"))
+    convert = snippet("resnet_at_stride_8").at_output_stride_8
+    x = reference_input(1, 3, 97, 131)
+    with torch.no_grad():
+        coarse, fine = network(x), convert(network)(x)
+    assert (*coarse.shape[2:], *fine.shape[2:]) == (4, 5, 13, 17)
+    torch.testing.assert_close(fine[..., ::4, ::4], coarse)
+    with pytest.raises(ValueError, match="strides of 4 wanted, found 1"):
+        convert(convert(network))
+
+
 # What else a block needs, by its class.
 THERE = {
     "with-compiler": lambda: any(map(shutil.which, ("g++", "clang++", "cl"))),
@@ -502,6 +518,7 @@ THERE = {
         map(importlib.util.find_spec, ("onnxscript", "onnxruntime"))
     ),
     "with-openvino": lambda: importlib.util.find_spec("openvino"),
+    "with-torchvision": lambda: importlib.util.find_spec("torchvision"),
 }
 
 
