@@ -34,7 +34,7 @@ def main() -> None:
     for name in options.sections or SECTIONS:
         print(f"{name}: {SECTIONS[name].__doc__.splitlines()[0]}", flush=True)
         found = SECTIONS[name]()
-        section = {"machine": machine(), "found": found}
+        section = {"machine": machine(name == "networks"), "found": found}
         print(json.dumps(section, indent=1), flush=True)
         stored = json.loads(STORED.read_text()) if STORED.exists() else {}
         stored[name] = section

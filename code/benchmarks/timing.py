@@ -45,7 +45,7 @@ def has_bfloat16() -> bool:
     return bool(re.search(r"\b(avx512|amx)_bf16\b", processor()))
 
 
-def machine() -> dict[str, str]:
+def machine(peers: bool = False) -> dict[str, str]:
     """Processor, the instructions that torch uses, and versions."""
     named = re.search(r"^model name\s*: (.*)", processor(), re.M)
     half = "with" if has_bfloat16() else "without"
@@ -55,7 +55,7 @@ def machine() -> dict[str, str]:
         "bfloat16": f"{half} instructions for bfloat16",
         "python": f"Python {platform.python_version()}",
     }
-    for package in ("torch", "onnxruntime", "openvino"):
+    for package in ("torch", *(("onnxruntime", "openvino") if peers else ())):
         if importlib.util.find_spec(package):
             version = metadata.version(package).partition("+")[0]
             found[package] = f"{package} {version}"

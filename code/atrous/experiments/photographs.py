@@ -27,12 +27,17 @@ SPLITS = ("train", "test")
 def photograph(name: str) -> Tensor:
     """A photograph of scikit-image, (1, 3, H, W) in 0..1.
 
+    Of a stereo pair it is the left one.
+
     Raises:
         ValueError: If scikit-image has no picture of that name.
     """
     if name not in skimage.data.__all__:
         raise ValueError(f"name={name!r}: not a picture of skimage.data")
-    pixels = img_as_float32(getattr(skimage.data, name)())
+    pixels = getattr(skimage.data, name)()
+    if isinstance(pixels, tuple):
+        pixels = pixels[0]
+    pixels = img_as_float32(pixels)
     if pixels.ndim == 2:
         pixels = pixels[..., None].repeat(3, axis=2)
     return torch.from_numpy(pixels[..., :3]).permute(2, 0, 1)[None].clone()
