@@ -430,8 +430,15 @@ def test_small_ones_keep_their_states_to_themselves(visit):
 # What the text beside each small explorer says of it.
 
 
-def test_in_operator_a_stride_becomes_a_rate(visit):
+def test_in_operator_the_rate_of_a_layer_changes(visit):
     one, _ = small(visit, "operator")
+    assert fact(one, "Receptive field").startswith("5 × 5")
+    change(one, 1, "Rate", 4)
+    assert fact(one, "Receptive field").startswith("9 × 9")
+
+
+def test_in_operator_a_stride_becomes_a_rate(visit):
+    one, _ = small(visit, "operator", 1)
     before = fact(one, "Receptive field")
     assert fact(one, "Output") == "17 × 17"
     change(one, 1, "Stride", 1)

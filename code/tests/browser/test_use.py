@@ -64,7 +64,7 @@ def test_a_copy_button_is_pressed(visit):
     cell.hover()
     cell.locator("button.copybtn").click()
     text = page.evaluate("navigator.clipboard.readText()")
-    assert text.strip() == next(sources("chapters/operator"))
+    assert text.strip() in [*sources("chapters/operator")]
 
 
 @pytest.mark.parametrize("place", ["http", "file"])
