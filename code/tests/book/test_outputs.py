@@ -575,8 +575,9 @@ print(f"{layer.weight.item():.9f}")"""
 
 
 @pytest.fixture
-def measured(tmp_path):
-    """Writes and runs a notebook of two cells; its path."""
+def measured(tmp_path, monkeypatch):
+    """Writes and runs a notebook of two cells on one thread; its path."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
     def write(*sources, atol=0.25):
         cells = [new_code_cell(source) for source in sources]
