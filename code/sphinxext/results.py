@@ -12,6 +12,7 @@ cell's table, from which the ledger takes the figures and the verdict:
       row: the first cells of a row, joined by ", "
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,13 +49,15 @@ class Found:
     tolerance: float | None
 
 
-def tables(notebook: nbformat.NotebookNode) -> tuple[str, list[Found]]:
-    """Title of a notebook and its stored tables.
+def sections(
+    notebook: nbformat.NotebookNode,
+) -> Iterator[tuple[nbformat.NotebookNode, str, str]]:
+    """Each cell of a notebook, with the last heading and its slug.
 
-    A heading's slug is that by which MyST lets other pages link to it.
+    The slug is that by which MyST lets other pages link to a heading.
     """
-    title = heading = slug = ""
-    slugs, found = [], []
+    heading = slug = ""
+    slugs = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             for node in SyntaxTreeNode(MarkdownIt().parse(cell.source)):
@@ -62,13 +65,25 @@ def tables(notebook: nbformat.NotebookNode) -> tuple[str, list[Found]]:
                     heading = node.children[0].content
                     slug = compute_unique_slug(node, slugs)
                     slugs.append(slug)
-                    title = title or heading
-        for output in cell.get("outputs", ()):
-            table = output.get("data", {}).get("text/markdown", "")
-            if table.startswith("| "):
-                atol = cell.metadata.get("nbval", {}).get("atol")
-                found.append(Found(heading, slug, table, atol))
-    return title, found
+        yield cell, heading, slug
+
+
+def shown(cell: nbformat.NotebookNode) -> list[str]:
+    """The tables that a cell has shown."""
+    texts = (
+        output.get("data", {}).get("text/markdown", "")
+        for output in cell.get("outputs", ())
+    )
+    return [text for text in texts if text.startswith("| ")]
+
+
+def tables(notebook: nbformat.NotebookNode) -> list[Found]:
+    """The stored tables of a notebook."""
+    return [
+        Found(heading, slug, table, cell.metadata.get("nbval", {}).get("atol"))
+        for cell, heading, slug in sections(notebook)
+        for table in shown(cell)
+    ]
 
 
 def judged(table: str, row: str) -> tuple[str, str, str]:
@@ -86,16 +101,13 @@ def judged(table: str, row: str) -> tuple[str, str, str]:
         raise ValueError(f"claim {row!r}: its table has no {INTERVAL}")
     at = header.index(INTERVAL)
     names = [", ".join(cells[: at - 1]) for cells in rows]
-    found = [r for r, name in zip(rows, names, strict=True) if name == row]
-    if not found:  # further cells stand before the mean
-        found = [
-            r
-            for r, name in zip(rows, names, strict=True)
-            if name.startswith(f"{row}, ")
-        ]
+    # All of a row's name, or the beginning of it.
+    found = [i for i, name in enumerate(names) if name == row] or [
+        i for i, name in enumerate(names) if name.startswith(f"{row}, ")
+    ]
     if len(found) != 1:
         raise ValueError(f"claim {row!r}: {len(found)} rows begin so")
-    return tuple(found[0][at - 1 : at + 2])
+    return tuple(rows[found[0]][at - 1 : at + 2])
 
 
 def ledger(name: str, notebook: nbformat.NotebookNode) -> list[str]:
@@ -104,20 +116,12 @@ def ledger(name: str, notebook: nbformat.NotebookNode) -> list[str]:
     Raises:
         ValueError: As `judged`, or if a cell with claims shows no table.
     """
-    heading, slugs, slug, lines = "", [], "", []
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            for node in SyntaxTreeNode(MarkdownIt().parse(cell.source)):
-                if node.type == "heading":
-                    heading = node.children[0].content
-                    slug = compute_unique_slug(node, slugs)
-                    slugs.append(slug)
-        shown = [
-            output.get("data", {}).get("text/markdown", "")
-            for output in cell.get("outputs", ())
-        ]
+    lines = []
+    for cell, heading, slug in sections(notebook):
         for claim in cell.metadata.get("claims", ()):
-            mean, interval, verdict = judged(shown[-1], claim["row"])
+            if not shown(cell):
+                raise ValueError(f"claim {claim['row']!r}: no table is shown")
+            mean, interval, verdict = judged(shown(cell)[-1], claim["row"])
             link = f"[{heading}](../{FOLDER}/{name}.md#{slug})"
             cells = (
                 claim["says"],
@@ -133,10 +137,10 @@ def ledger(name: str, notebook: nbformat.NotebookNode) -> list[str]:
 
 def page(name: str, notebook: nbformat.NotebookNode) -> str:
     """Markdown of one chapter's part: a heading for each section."""
-    title, found = tables(notebook)
+    title = next(heading for _, heading, _ in sections(notebook) if heading)
     lines = [f"## {title}", ""]
     before = None
-    for one in found:
+    for one in tables(notebook):
         if one.slug != before:
             link = f"../{FOLDER}/{name}.md#{one.slug}"
             lines += [

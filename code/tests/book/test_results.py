@@ -115,6 +115,16 @@ def test_a_claim_needs_an_interval():
         results.judged(Table(["a"], [(1,)])._repr_markdown_(), "a")
 
 
+def test_a_claim_needs_a_table():
+    with pytest.raises(ValueError, match="'new over old': no table is shown"):
+        results.ledger(
+            "name",
+            nbformat.v4.new_notebook(
+                cells=[nbformat.v4.new_code_cell(metadata={"claims": [CLAIM]})]
+            ),
+        )
+
+
 def test_every_chapter_that_judges_has_claims():
     for path in NOTEBOOKS:
         stored = nbformat.read(path, as_version=4)
