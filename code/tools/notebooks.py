@@ -20,10 +20,11 @@ import jupytext
 import nbformat
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell
-from pybtex.database import Entry, parse_file
-from pybtex.richtext import Text
+from pybtex.database import Entry
 from sphinx.config import Config
 from sphinx.directives.code import LiteralIncludeReader
+
+from bibliography import authors, entries, plain, web
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "code" / "sphinxext"))
@@ -71,34 +72,9 @@ def repository() -> str:
     return settings().get("repository", {}).get("url", "").rstrip("/")
 
 
-@functools.cache
-def bibliography() -> dict[str, Entry]:
-    """The entries of references.bib by key."""
-    path = ROOT / settings()["bibtex_bibfiles"][0]
-    return dict(parse_file(str(path), encoding="utf-8").entries)
-
-
-def plain(latex: str) -> str:
-    """Text of a field of a bibliography."""
-    return str(Text.from_latex(latex))
-
-
-def authors(entry: Entry, *, everyone: bool = False) -> str:
-    """Family names: one, two, or the first of more; or all of them."""
-    names = [plain(" ".join(p.last_names)) for p in entry.persons["author"]]
-    if len(names) > 2 and not everyone:
-        return f"{names[0]} et al."
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-
-
-def web(entry: Entry) -> str:
-    """Address of a paper: its DOI, arXiv, or what else is given."""
-    fields = entry.fields
-    if "doi" in fields:
-        return f"https://doi.org/{fields['doi']}"
-    if "eprint" in fields:
-        return f"https://arxiv.org/abs/{fields['eprint']}"
-    return fields["url"]
+def entry(key: str) -> Entry:
+    """A paper of the book's bibliography."""
+    return entries(ROOT / settings()["bibtex_bibfiles"][0])[key]
 
 
 @functools.cache
@@ -190,11 +166,11 @@ class Chapter:
         """Citations, each a link to the paper."""
         links = []
         for key in keys.replace(" ", "").split(","):
-            entry = bibliography()[key]
+            paper = entry(key)
             if key not in self.cited:
                 self.cited.append(key)
-            words = form.format(authors(entry), entry.fields["year"])
-            links.append(f"[{words}]({web(entry)})")
+            words = form.format(authors(paper), paper.fields["year"])
+            links.append(f"[{words}]({web(paper)})")
         return ", ".join(links)
 
     def to_document(self, target: str) -> str:
@@ -286,11 +262,11 @@ class Chapter:
         """The list of what was cited, by author and year."""
         lines = []
         for key in self.cited:
-            entry = bibliography()[key]
-            fields, people = entry.fields, authors(entry, everyone=True)
+            paper = entry(key)
+            fields, people = paper.fields, authors(paper, everyone=True)
             lines.append(
                 f"- {people} ({fields['year']}). "
-                f"[{plain(fields['title'])}]({web(entry)})."
+                f"[{plain(fields['title'])}]({web(paper)})."
             )
         lines.sort(key=str.casefold)
         return "\n".join(["## References", "", *lines])

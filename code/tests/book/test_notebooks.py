@@ -95,8 +95,8 @@ def test_all_that_the_text_has_is_there(name, rendered):
     for key in ",".join(re.findall(r"\{cite:[tp]\}`([^`]+)`", prose)).split(
         ","
     ):
-        entry = notebooks.bibliography()[key]
-        assert notebooks.web(entry) in links
+        paper = notebooks.entry(key)
+        assert notebooks.web(paper) in links
     for target in re.findall(r"\{doc\}`(\w+)`", prose):
         assert f"{target}.ipynb" in links
     for link in links:
