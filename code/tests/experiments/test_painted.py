@@ -47,6 +47,38 @@ def test_the_photograph_changes_along_painted_edges(name):
         assert along > 1.3 * slope[edge.roll(shift, 1)].mean()
 
 
+SETS = [(n, i) for n in painted.names() for i in range(painted.stroke_sets(n))]
+
+
+@pytest.mark.parametrize(("name", "number"), SETS)
+def test_strokes_lie_on_what_they_name(name, number):
+    """They cover little, all classes, and rarely cross a painted edge."""
+    drawn, labels = painted.strokes(name, number), painted.labels(name)
+    assert drawn.shape == labels.shape
+    assert drawn.dtype == torch.int64
+    on = (drawn != IGNORE) & (labels != IGNORE)
+    assert set(drawn[on].tolist()) == set(range(len(painted.classes(name))))
+    assert 0.04 < on.float().mean() < 0.12
+    assert (drawn != labels)[on].float().mean() < 0.05
+
+
+def test_a_wider_stroke_holds_the_narrow_one():
+    thin, wide = (painted.strokes("coffee", 0, width=w) for w in (1, 11))
+    kept = thin != IGNORE
+    assert (wide[kept] == thin[kept]).float().mean() > 0.99
+    # A diagonal has fewer pixels than it is long.
+    assert 10 < (wide != IGNORE).sum() / kept.sum() < 11 * 2**0.5
+
+
+@pytest.mark.parametrize(
+    ("number", "width", "error"),
+    [(3, 11, "number=3: coffee has the sets 0..2"), (0, 0, "width=0")],
+)
+def test_other_strokes_are_refused(number, width, error):
+    with pytest.raises(ValueError, match=error):
+        painted.strokes("coffee", number, width=width)
+
+
 def test_another_photograph_is_refused():
     with pytest.raises(ValueError, match="name='cat': painted are coffee, "):
         painted.labels("cat")
