@@ -358,6 +358,24 @@ def test_dense_crf(size):
             assert_close(one, other)
 
 
+def test_labels_from_strokes_follow_the_features_not_the_strokes():
+    """Strokes lie in the left half; the right half has the same things."""
+    truth = torch.zeros(48, 96, dtype=torch.int64)
+    truth[8:24, 8:32] = truth[24:40, 64:88] = 1
+    truth[30:46, 8:32] = truth[2:18, 64:88] = 2
+    drawn = torch.full_like(truth, 255)
+    for rows in (slice(15, 17), slice(37, 39), slice(26, 28)):
+        drawn[rows, 12:28] = truth[rows, 12:28]
+    features = torch.eye(3)[truth].permute(2, 0, 1)[None, :, ::4, ::4]
+    torch.manual_seed(0)
+    label = snippet("label_from_strokes").label_from_strokes
+    found = label(features, drawn, classes=3)
+    assert found.shape == truth.shape
+    assert (found == truth)[:, 48:].float().mean() > 0.85
+    with pytest.raises(ValueError, match=r"drawn: strokes a class \[32, "):
+        label(features, drawn, classes=4)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
