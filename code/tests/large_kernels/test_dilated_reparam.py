@@ -62,6 +62,27 @@ def test_it_is_the_released_one_before_and_after_the_merge(
     assert_equal(block.merge_()(x), expected[f"merged_out_{name}"])
 
 
+@pytest.mark.parametrize(
+    ("kernel", "kernels", "rates"),
+    # As published for 7, 9, 13 and 17; 5, 11 and 15 from the released code.
+    [
+        (5, "3 3", "1 2"),
+        (7, "5 3 3", "1 2 3"),
+        (9, "5 5 3 3", "1 2 3 4"),
+        (11, "5 5 3 3 3", "1 2 3 4 5"),
+        (13, "5 7 3 3 3", "1 2 3 4 5"),
+        (15, "5 7 3 3 3", "1 2 3 5 7"),
+        (17, "5 9 3 3 3", "1 2 4 5 7"),
+    ],
+)
+def test_branches_by_kernel(kernel, kernels, rates):
+    branches = DilatedReparam(2, kernel).branches
+    first, *others = [conv for conv, _ in branches]
+    assert first.kernel_size == (kernel, kernel)
+    assert " ".join(str(c.kernel_size[0]) for c in others) == kernels
+    assert " ".join(str(c.dilation[0]) for c in others) == rates
+
+
 # ---- the merge
 
 
