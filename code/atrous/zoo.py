@@ -1,7 +1,8 @@
 """Every network of the book by its name: `build("dilation8_voc")`.
 
 `SEGMENTERS` label every pixel, `EDGE_DETECTORS` find edges, and
-`CLASSIFIERS`, the DRNs as they were trained on ImageNet, name the picture.
+`CLASSIFIERS` name the picture: the DRNs as they were trained on ImageNet, and
+networks of large kernels.
 """
 
 import difflib
@@ -12,6 +13,7 @@ from torch import nn
 
 from atrous.backbones import drn, resnet, xception
 from atrous.edges.detectors import BDCN, HED, EdgeDetector
+from atrous.large_kernels import unireplknet, van
 from atrous.layers import aspp
 from atrous.segmentation import (
     c3net,
@@ -98,7 +100,15 @@ EDGE_DETECTORS: dict[str, Callable[..., EdgeDetector]] = {
     "bdcn": BDCN,
 }
 CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
-    name: partial(drn.DRNClassifier, name) for name in drn.ARCHITECTURES
+    **{name: partial(drn.DRNClassifier, name) for name in drn.ARCHITECTURES},
+    **{
+        name: partial(van.VAN, **options)
+        for name, options in van.ARCHITECTURES.items()
+    },
+    **{
+        name: partial(unireplknet.UniRepLKNet, **options)
+        for name, options in unireplknet.ARCHITECTURES.items()
+    },
 }
 NETWORKS = {**SEGMENTERS, **EDGE_DETECTORS, **CLASSIFIERS}
 

@@ -25,6 +25,12 @@ FAMILIES = {
     "c3net": {"num_classes": 4, "p": 1, "q": 1},
     "tkcn_resnet101": {"num_classes": 2, "depth": 18, "width": 8},
     "hdc_duc_resnet101": {"num_classes": 2, "depth": 18, "unit_rates": None},
+    "van_b0": {"num_classes": 2, "widths": (8,) * 4, "depths": (1,) * 4},
+    "unireplknet_a": {
+        "num_classes": 2,
+        "widths": (8,) * 4,
+        "kernels": ((3,), (13,), (7,), (5,)),
+    },
     "hed": {"stages": STAGES},
     "bdcn": {"stages": STAGES},
 }

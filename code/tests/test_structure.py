@@ -19,6 +19,7 @@ FLOORS = (
     "gridding",
     "layers",
     "backbones",
+    "large_kernels",
     "convert",
     "edges",
     "segmentation",

@@ -55,10 +55,10 @@ def reference_fill_(model: nn.Module, *, skip: Collection[str] = ()) -> None:
             u *= (24 / tensor[0].numel()) ** 0.5
         elif name.endswith("running_var"):
             u += 2
-        elif name.endswith("running_mean") or name.endswith("bias"):
-            u *= 0.2
-        else:
+        elif name.endswith("weight"):
             u = 1 + 0.4 * u
+        else:  # running means, biases, and scales of residual branches
+            u *= 0.2
         tensor.copy_(u)
 
 

@@ -4,7 +4,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from references import assert_equal, count, error, record, recorded
+from references import (
+    assert_equal,
+    count,
+    error,
+    multiply_adds,
+    record,
+    recorded,
+)
 from torch import nn
 
 from atrous.arithmetic import Window, fields
@@ -107,6 +114,45 @@ def test_a_basic_unit_takes_the_old_rate_where_its_stride_was(
     with torch.device("meta"):
         network = ResNet(18, output_stride=8, first_unit=first_unit)
     assert geometry(network)[2:] == [[(1, r) for r in row] for row in rates]
+
+
+@pytest.mark.parametrize(
+    ("first_unit", "rates"), [("full", [2, 2, 2]), ("previous", [1, 2, 2])]
+)
+def test_both_forms_of_dc5(first_unit, rates):
+    """detectron2's fifth stage, and torchvision's, which is DETR's."""
+    with torch.device("meta"):
+        network = ResNet(50, output_stride=16, first_unit=first_unit)
+    assert geometry(network)[3] == [(1, rate) for rate in rates]
+
+
+@pytest.mark.parametrize(
+    ("depth", "output_stride", "giga", "activations"),
+    [
+        (50, 32, 21.4, 116),
+        (50, 16, 32.4, 133),
+        (50, 8, 99.7, 263),
+        (101, 32, 40.8, 170),
+        (101, 16, 51.8, 186),
+        (101, 8, 177.3, 477),
+    ],
+)
+def test_what_an_output_stride_costs(depth, output_stride, giga, activations):
+    """At 512 x 512: multiply-adds, and what is stored to train it.
+
+    That is what convolutions and normalisations give, in millions.
+    """
+    with torch.device("meta"):
+        network = ResNet(depth, output_stride=output_stride)
+    stored = []
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+            module.register_forward_hook(
+                lambda module, x, y: stored.append(y.numel())
+            )
+    found = multiply_adds(network, 512, 512) / 1e9
+    assert found == pytest.approx(giga, abs=0.06)
+    assert round(sum(stored) / 1e6) == activations
 
 
 @pytest.mark.parametrize("depth", [18, 50])

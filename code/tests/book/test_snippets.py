@@ -28,6 +28,11 @@ from atrous.crf.dense_crf import dense_crf_exact
 from atrous.experiments.parity import reference_fill_, reference_input
 from atrous.gridding import hybrid_rates
 from atrous.gridding.smoothing import GroupInteraction, SharedConvolution
+from atrous.large_kernels.dilated_reparam import BRANCHES, DilatedReparam
+from atrous.large_kernels.large_kernel_attention import (
+    LargeKernelAttention,
+    lka_windows,
+)
 from atrous.layers import residual
 from atrous.layers.aspp import (
     ASPP,
@@ -316,6 +321,41 @@ def test_smoothing(rate):
         assert_same_function(found, expected, x)
 
 
+@pytest.mark.parametrize(("kernel", "dilation"), [(21, 3), (7, 2), (5, 1)])
+def test_large_kernel_attention(kernel, dilation):
+    found, windows = snippet("large_kernel_attention"), lka_windows
+    plan = windows(kernel, dilation)
+    rows = found.lka_windows(kernel, dilation)
+    assert rows == tuple((w.kernel, w.dilation) for w in plan)
+    assert found.span(rows) == arithmetic.receptive_field(plan)
+    assert_same_network(
+        found.LKA(3, kernel, dilation),
+        LargeKernelAttention(3, windows=plan),
+        rand(2, 3, 25, 23),
+    )
+
+
+@pytest.mark.parametrize("kernel", [13, 7])
+def test_dilated_reparameterisation(kernel):
+    branches = ((kernel, 1), *BRANCHES[kernel])
+    found = snippet("dilated_reparameterisation").DilatedReparam
+    if kernel == 13:
+        paths = [branch[0] for branch in found(1).branches]
+        default = [(c.kernel_size[0], c.dilation[0]) for c in paths]
+        assert default == [*branches]
+    found, expected = found(3, branches), DilatedReparam(3, kernel)
+    x = rand(2, 3, 18, 15)
+    assert_same_network(found, expected, x)
+    found.train()
+    expected.train()
+    assert_same_function(found, expected, x)
+    found.eval()
+    with torch.no_grad():
+        y = found(x)
+        assert_close(found.merged()(x), y)
+        assert_close(expected.eval().merge_()(x), y)
+
+
 def chain():
     return nn.Sequential(
         *(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4)),
@@ -389,6 +429,10 @@ def test_labels_from_strokes_follow_the_features_not_the_strokes():
             r"multi_grid=\(1, 2\): needs 3",
         ),
         (lambda: snippet("hybrid_rates").published_rule((2,)), r"\(2,\)"),
+        (
+            lambda: snippet("large_kernel_attention").lka_windows(10, 3),
+            "kernel=10: 4 taps",
+        ),
         (lambda: dilated(nn.Conv2d(3, 3, 3, 2), 3), "output_stride=3"),
         (lambda: dilated(nn.Conv2d(3, 3, 3, 2), 4), "output_stride=4"),
         (lambda: dilated(nn.AvgPool2d(2), 1), "AvgPool2d.*no rule"),

@@ -85,6 +85,7 @@ LAYOUTS = [  # reference, network, options
     ("liteseg_mobilenet_19", "liteseg_mobilenetv2", {}),
     ("lw_refinenet101_21", "refinenet_lw_resnet101", {}),
     ("bdcn", "bdcn", {}),
+    ("van_b0", "van_b0", {}),
 ]
 
 

@@ -1,0 +1,1 @@
+"""Large kernels made of dilated ones, and the networks around them."""
