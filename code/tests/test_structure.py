@@ -22,6 +22,8 @@ FLOORS = (
     "convert",
     "edges",
     "segmentation",
+    "sequences",
+    "volumes",
     "zoo",
 )
 FILES = {
