@@ -1,7 +1,9 @@
 """Every network of the book by its name: `build("dilation8_voc")`.
 
 `SEGMENTERS` label every pixel, `EDGE_DETECTORS` find edges, and
-`CLASSIFIERS`, the DRNs as they were trained on ImageNet, name the picture.
+`CLASSIFIERS`, the DRNs as they were trained on ImageNet, name the picture:
+these three are the `PICTURES`. `SEQUENCES` map (B, C, T), and `VOLUMES`
+(B, C, D, H, W).
 """
 
 import difflib
@@ -28,6 +30,10 @@ from atrous.segmentation import (
     tkcn,
 )
 from atrous.segmentation.base import Segmenter
+from atrous.sequences.separator import Separator
+from atrous.sequences.tcn import TCN
+from atrous.sequences.wavenet import WaveNet
+from atrous.volumes.highres3dnet import HighRes3DNet
 
 SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
     **{
@@ -100,7 +106,14 @@ EDGE_DETECTORS: dict[str, Callable[..., EdgeDetector]] = {
 CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
     name: partial(drn.DRNClassifier, name) for name in drn.ARCHITECTURES
 }
-NETWORKS = {**SEGMENTERS, **EDGE_DETECTORS, **CLASSIFIERS}
+PICTURES = {**SEGMENTERS, **EDGE_DETECTORS, **CLASSIFIERS}
+SEQUENCES: dict[str, Callable[..., nn.Module]] = {
+    "tcn": TCN,
+    "wavenet": WaveNet,
+    "conv_tasnet_separator": Separator,
+}
+VOLUMES: dict[str, Callable[..., nn.Module]] = {"highres3dnet": HighRes3DNet}
+NETWORKS = {**PICTURES, **SEQUENCES, **VOLUMES}
 
 
 def build(name: str, **options) -> nn.Module:
@@ -124,7 +137,8 @@ def build(name: str, **options) -> nn.Module:
         raise ValueError(
             f"name={name!r}: no network has it{hint}. Segmentation: "
             f"{sorted(SEGMENTERS)}. Edges: {sorted(EDGE_DETECTORS)}. "
-            f"Classification: {sorted(CLASSIFIERS)}."
+            f"Classification: {sorted(CLASSIFIERS)}. "
+            f"Sequences: {sorted(SEQUENCES)}. Volumes: {sorted(VOLUMES)}."
         )
     return NETWORKS[name](**options)
 
