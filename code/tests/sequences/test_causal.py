@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from references import sensitivity
 from torch import nn
 
-from atrous.arithmetic import Window, coverage, fields, usage
+from atrous.arithmetic import (
+    Window,
+    coverage,
+    fields,
+    receptive_field,
+    usage,
+)
 from atrous.sequences.causal import (
     CausalConv1d,
     causal_window,
@@ -69,6 +75,16 @@ def test_one_path_to_each_of_1024_offsets():
     found = sensitivity(nn.Sequential(*layers), x, 1050)
     assert found[27:1051].tolist() == [1.0] * 1024
     assert found.sum() == 1024
+
+
+def test_fields_of_other_systems():
+    """ByteNet's paper has 315, which no number of whole cycles gives."""
+    cycle = [causal_window(3, 2**i) for i in range(5)]
+    assert receptive_field(cycle * 6) == 373
+    assert receptive_field(cycle * 5) == 311
+    assert 315 not in [receptive_field(cycle * n) for n in range(9)]
+    x_vector = zip((5, 3, 3), (1, 2, 3), strict=True)
+    assert receptive_field([centred_window(*w) for w in x_vector]) == 15
 
 
 def test_windows():
