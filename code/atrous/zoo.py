@@ -2,7 +2,8 @@
 
 `SEGMENTERS` label every pixel, `EDGE_DETECTORS` find edges, and
 `CLASSIFIERS` name the picture: the DRNs as they were trained on ImageNet, and
-networks of large kernels.
+networks of large kernels. These three are the `PICTURES`. `SEQUENCES` map
+(B, C, T), and `VOLUMES` (B, C, D, H, W).
 """
 
 import difflib
@@ -30,6 +31,10 @@ from atrous.segmentation import (
     tkcn,
 )
 from atrous.segmentation.base import Segmenter
+from atrous.sequences.separator import Separator
+from atrous.sequences.tcn import TCN
+from atrous.sequences.wavenet import WaveNet
+from atrous.volumes.highres3dnet import HighRes3DNet
 
 SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
     **{
@@ -110,7 +115,14 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
         for name, options in unireplknet.ARCHITECTURES.items()
     },
 }
-NETWORKS = {**SEGMENTERS, **EDGE_DETECTORS, **CLASSIFIERS}
+PICTURES = {**SEGMENTERS, **EDGE_DETECTORS, **CLASSIFIERS}
+SEQUENCES: dict[str, Callable[..., nn.Module]] = {
+    "tcn": TCN,
+    "wavenet": WaveNet,
+    "conv_tasnet_separator": Separator,
+}
+VOLUMES: dict[str, Callable[..., nn.Module]] = {"highres3dnet": HighRes3DNet}
+NETWORKS = {**PICTURES, **SEQUENCES, **VOLUMES}
 
 
 def build(name: str, **options) -> nn.Module:
@@ -134,7 +146,8 @@ def build(name: str, **options) -> nn.Module:
         raise ValueError(
             f"name={name!r}: no network has it{hint}. Segmentation: "
             f"{sorted(SEGMENTERS)}. Edges: {sorted(EDGE_DETECTORS)}. "
-            f"Classification: {sorted(CLASSIFIERS)}."
+            f"Classification: {sorted(CLASSIFIERS)}. "
+            f"Sequences: {sorted(SEQUENCES)}. Volumes: {sorted(VOLUMES)}."
         )
     return NETWORKS[name](**options)
 

@@ -135,7 +135,7 @@ def differences(name: str, columns: list[str]) -> dict[str, float | str]:
 
 def family(name: str) -> str:
     """The module that holds what the zoo calls for a name."""
-    build = zoo.NETWORKS[name]
+    build = zoo.PICTURES[name]
     return getattr(build, "func", build).__module__
 
 
@@ -154,8 +154,8 @@ def main() -> None:
     missing = [p for p in PEERS if importlib.util.find_spec(p) is None]
     if missing:
         print(f"not installed, left out: {', '.join(missing)}")
-    names = options.names or zoo.names()
-    firsts = {family(name): name for name in reversed(zoo.NETWORKS)}
+    names = options.names or sorted(zoo.PICTURES)
+    firsts = {family(name): name for name in reversed(zoo.PICTURES)}
     chosen = options.names or firsts.values()
     columns = [
         c for c, (_, needs) in COLUMNS.items() if not set(needs) & set(missing)

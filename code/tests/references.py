@@ -8,7 +8,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from atrous import zoo
-from atrous.experiments.parity import deviation, reference_input
+from atrous.experiments.parity import (
+    deviation,
+    reference_fill_,
+    reference_input,
+)
 
 FINGERPRINTS = Path(__file__).parent / "fingerprints"
 
@@ -66,3 +70,25 @@ def multiply_adds(network, height, width):
     with counter:
         network(torch.empty(1, 3, height, width, device="meta"))
     return counter.get_total_flops() // 2
+
+
+def sequence(channels, steps):
+    """The input of the records of sequences, (1, C, T)."""
+    return reference_input(1, channels, steps, 1)[..., 0]
+
+
+def filled(network, name):
+    """A network with the tensors of a record, filled as that, and it."""
+    reference = record(name)
+    network = network.double().eval()
+    assert_same_state(network, reference)
+    reference_fill_(network)
+    return network, reference["outputs"]
+
+
+def sensitivity(function, x, step):
+    """Largest gradient of any output at a step by each input step, (T,)."""
+    x = x.clone().requires_grad_()
+    y = function(x)[..., step].flatten()
+    grads = [torch.autograd.grad(v, x, retain_graph=True)[0] for v in y]
+    return torch.stack(grads).abs().amax((0, 1, 2))

@@ -1,4 +1,4 @@
-"""One network of each family leaves torch with free height and width."""
+"""One network of each family leaves torch with free sides of its maps."""
 
 import pytest
 import torch
@@ -33,10 +33,15 @@ FAMILIES = {
     },
     "hed": {"stages": STAGES},
     "bdcn": {"stages": STAGES},
+    "tcn": {"channels": 3, "widths": (4, 4)},
+    "wavenet": {"inputs": 3, "cycle": (1, 2, 8), "skip": 8},
+    "conv_tasnet_separator": {"filters": 3, "blocks": 2, "hidden": 8},
+    "highres3dnet": {"channels": 3, "num_classes": 2, "width": 4},
 }
 # Multiples of the strides, then others. In the larger one 3x3 filters keep
 # taps at rates at which they have lost them in the one that is traced.
 TRACED, SIZES = (65, 97), ((64, 96), (99, 98))
+LINES, VOLUMES = ((65,), (64,), (99,)), ((9, 8, 7), (8, 12, 4), (11, 9, 12))
 pytestmark = [
     pytest.mark.filterwarnings("ignore:on a feature map of"),
     # What torch.compile says on Python 3.13.0.
@@ -52,17 +57,26 @@ def network(request):
 
 
 @pytest.fixture(scope="module")
-def program(network):
-    free = ({2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
-    x = torch.rand(1, 3, *TRACED)
-    return torch.export.export(network, (x,), dynamic_shapes=free)
+def maps(network):
+    """What it is traced with, and two of other sizes."""
+    sizes = (TRACED, *SIZES)
+    if isinstance(network, tuple(zoo.SEQUENCES.values())):
+        sizes = LINES
+    elif isinstance(network, tuple(zoo.VOLUMES.values())):
+        sizes = VOLUMES
+    return [torch.rand(1, 3, *size) for size in sizes]
 
 
 @pytest.fixture(scope="module")
-def pairs(network):
-    """Pictures of both sizes, and what the network makes of them."""
-    pictures = [torch.rand(1, 3, *size) for size in SIZES]
-    return [(x, network(x)) for x in pictures]
+def program(network, maps):
+    free = (dict.fromkeys(range(2, maps[0].ndim), Dim.DYNAMIC),)
+    return torch.export.export(network, (maps[0],), dynamic_shapes=free)
+
+
+@pytest.fixture(scope="module")
+def pairs(network, maps):
+    """Maps of both sizes, and what the network makes of them."""
+    return [(x, network(x)) for x in maps[1:]]
 
 
 def test_every_family_is_here():
@@ -73,7 +87,7 @@ def test_every_family_is_here():
     assert {*map(module, FAMILIES)} == {*map(module, zoo.NETWORKS)}
 
 
-def test_exported_programs_take_pictures_of_any_size(program, pairs):
+def test_exported_programs_take_maps_of_any_size(program, pairs):
     run = program.module()
     for x, expected in pairs:
         assert error(run(x), expected) < 1e-5
@@ -81,7 +95,7 @@ def test_exported_programs_take_pictures_of_any_size(program, pairs):
 
 # torch 2.13 pickles a class that it has given up.
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
-def test_onnx_files_take_pictures_of_any_size(program, pairs, tmp_path):
+def test_onnx_files_take_maps_of_any_size(program, pairs, tmp_path):
     for peer in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(peer)
     import onnxruntime

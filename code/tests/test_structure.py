@@ -23,6 +23,8 @@ FLOORS = (
     "convert",
     "edges",
     "segmentation",
+    "sequences",
+    "volumes",
     "zoo",
 )
 FILES = {

@@ -45,6 +45,8 @@ def pictures(*size, batch=1, dtype=torch.float32, device="cpu"):
 
 def test_every_network_has_its_kind():
     kinds = zoo.SEGMENTERS, zoo.EDGE_DETECTORS, zoo.CLASSIFIERS
+    assert sum(map(len, kinds)) == len(zoo.PICTURES)
+    kinds = zoo.PICTURES, zoo.SEQUENCES, zoo.VOLUMES
     assert sum(map(len, kinds)) == len(zoo.NETWORKS) == len(zoo.names())
     for name in zoo.EDGE_DETECTORS:
         with torch.device("meta"):
@@ -142,11 +144,44 @@ def test_wrong_options_are_named(name):
         zoo.build(name, blok=5)
 
 
+SMALL = {  # options, channels of the input, shape of what it gives
+    "tcn": ({"widths": (4, 4)}, 2, (1,)),
+    "wavenet": ({"cycles": 1, "skip": 8}, 256, (256,)),
+    "conv_tasnet_separator": ({"blocks": 2, "hidden": 8}, 256, (2, 256)),
+    "highres3dnet": ({"width": 2, "num_classes": 5}, 1, (5,)),
+}
+
+
+@pytest.mark.parametrize("name", [*zoo.SEQUENCES, *zoo.VOLUMES])
+def test_sequences_and_volumes_keep_their_sides(name):
+    """Of any size and type, in both modes; a copy has the same state."""
+    options, channels, shape = SMALL[name]
+    network, axes = zoo.build(name, **options), 1 + 2 * (name in zoo.VOLUMES)
+    for dtype, mode, sides in (
+        (torch.float64, False, (7, 5, 6)),
+        (torch.bfloat16, True, (4, 8, 3)),
+        (torch.float32, False, (5, 5, 5)),
+    ):
+        x = torch.rand(2, channels, *sides[:axes], dtype=dtype)
+        y = network.to(dtype).train(mode)(x)
+        assert y.dtype == dtype
+        assert y.shape == (2, *shape, *sides[:axes])
+    copied = copy.deepcopy(network)
+    copied.load_state_dict(network.state_dict())
+    assert [*copied.state_dict()] == [*network.state_dict()]
+    torch.testing.assert_close(copied(x), y)
+    with pytest.raises(ValueError, match=r"x of shape .* must be a batch of"):
+        network(x[0])
+    with pytest.raises(TypeError, match="blok"):
+        zoo.build(name, blok=5)
+
+
 def test_an_unknown_name_says_what_there_is():
     with pytest.raises(ValueError, match="did you mean 'dilation8_voc'"):
         zoo.build("dilation8_vok")
     with pytest.raises(
-        ValueError, match=r"Segmentation: .*fcn8s.*Edges: .*hed"
+        ValueError,
+        match=r"Segmentation: .*fcn8s.*Edges: .*hed.*Sequences: .*tcn",
     ):
         zoo.build("unet")
 

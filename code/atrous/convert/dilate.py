@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from atrous.convert.dilation_rules import DilationRewriter
 from atrous.convert.grids import Grid
-from atrous.convert.tracing import TracedOp, trace
+from atrous.convert.tracing import TracedOp, axes_of, trace
 from atrous.ops.copying import copy_network
 
 STATE = (
@@ -38,8 +38,9 @@ def dilate(
 
         dilate(model, output_stride)(x)[..., ::step, ::step] == model(x)
 
-    up to rounding, at every input size and borders included: a tap of the
-    coarse grid falls on padding exactly where it did before. That holds for
+    up to rounding, at every input size and borders included, and so along
+    the one axis of sequences and the three of volumes: a tap of the coarse
+    grid falls on padding exactly where it did before. That holds for
     padding by a constant, even or uneven, as numbers, "same" or "valid",
     and for poolings with `ceil_mode`. What is made of a whole map, as in
     squeeze and excitation, is made of the coarse grid's places. In training
@@ -53,7 +54,8 @@ def dilate(
     starts from it. Where a dilation is pending, they are refused.
 
     Args:
-        model: A network of 2-d layers on (B, C, H, W). It is left untouched.
+        model: A network on pictures (B, C, H, W), sequences (B, C, T) or
+            volumes (B, C, D, H, W). It is left untouched.
         output_stride: Input pixels per output pixel wanted.
         inexact: "refuse", or "allow" to keep such layers, with a warning
             that names them; `deviations` measures what they cause.
@@ -97,7 +99,7 @@ def deviations(
     Args:
         model: As for `dilate`; measured in evaluation mode.
         output_stride: As for `dilate`.
-        x: Input of the network, (B, C, H, W).
+        x: Input of the network.
 
     Returns:
         Largest absolute difference, relative to the largest value, of each
@@ -161,7 +163,8 @@ def _dilate(
     if inexact not in ("refuse", "allow"):
         raise ValueError(f"inexact={inexact!r}: must be 'refuse' or 'allow'")
     network, layers = trace(model)
-    as_it_is = DilationRewriter()
+    axes = axes_of(layers)
+    as_it_is = DilationRewriter(axes)
     for layer in layers:
         as_it_is.follow(layer)
     strides = {g.stride for g in as_it_is.grids.values() if g} - {None}
@@ -172,7 +175,7 @@ def _dilate(
             f"{type(model).__name__} reach {reachable}"
         )
     allow = inexact == "allow"
-    rewriter = DilationRewriter(output_stride, allow_inexact=allow)
+    rewriter = DilationRewriter(axes, output_stride, allow_inexact=allow)
     for layer in layers:
         rewriter.follow(layer)
     _check_output(model, layers[-1], rewriter)

@@ -8,12 +8,15 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from atrous.convert import kinds
-from atrous.convert.grids import Grid, several
+from atrous.convert.grids import LETTERS, Grid, several
 from atrous.convert.kept_layers import RESHAPES, GridKeeper
-from atrous.convert.tracing import STRIDE, TracedOp, dynamic, pair
-from atrous.ops.pooling import crop, dilated_avg_pool2d, dilated_max_pool2d
+from atrous.convert.tracing import STRIDE, TracedOp, dynamic
+from atrous.ops.pooling import crop, dilated_avg_pool, dilated_max_pool
 
-POOLINGS = {"max_pool2d": dilated_max_pool2d, "avg_pool2d": dilated_avg_pool2d}
+POOLINGS = {
+    **dict.fromkeys(kinds.MAX_POOLINGS, dilated_max_pool),
+    **dict.fromkeys(kinds.AVG_POOLINGS, dilated_avg_pool),
+}
 
 
 class DilationRewriter(GridKeeper):
@@ -24,12 +27,13 @@ class DilationRewriter(GridKeeper):
     were replaced by functions are in `replaced`.
 
     Args:
+        axes: As in `GridKeeper`.
         output_stride: As in `GridKeeper`; without it nothing changes.
         options: As in `GridKeeper`.
     """
 
-    def __init__(self, *output_stride: int, **options: bool):
-        super().__init__(*output_stride, **options)
+    def __init__(self, axes: int, *output_stride: int, **options: bool):
+        super().__init__(axes, *output_stride, **options)
         self.edits: dict[nn.Module, dict] = {}
         self.replaced: set[str] = set()
 
@@ -43,15 +47,25 @@ class DilationRewriter(GridKeeper):
         inputs = [n for n in node.all_input_nodes if self.grids[n]]
         self.follow_sizes(layer)
         if node.op == "placeholder":
-            grid = Grid(1, 1, (node, 0, 0))
+            grid = Grid.of(node, self.axes)
         elif inputs and node.op != "output":
             grid = self.join(layer, inputs)
             if grid.stride is not None:
+                self.check_axes(layer)
                 rule = RULES.get(layer.kind, DilationRewriter.unknown)
                 grid = rule(self, layer, grid)
             elif layer.kind in kinds.SCALED or layer.stride > 1:
                 layer.refuse(f"has a stride, after {grid.size[0].name!r}")
         self.grids[node] = grid
+
+    def check_axes(self, layer: TracedOp) -> None:
+        """Raise ValueError if a layer is made for maps of other axes."""
+        axes = kinds.OF_AXES.get(layer.kind, self.axes)
+        if axes != self.axes:
+            layer.refuse(
+                f"takes maps of {axes}, and those of this network have "
+                f"{self.axes} (axes)"
+            )
 
     def join(self, layer: TracedOp, inputs: list[fx.Node]) -> Grid:
         """The common grid of the maps that a layer takes in."""
@@ -71,46 +85,46 @@ class DilationRewriter(GridKeeper):
             layer.refuse(f"joins maps of the layouts {layouts}")
         if len({g.size for g in grids}) == 1:
             return grid
-        if grid.from_the_end != (-2, -1):
-            layer.refuse("joins maps of two sizes that are not (..., H, W)")
+        if not grid.axes_are_last:
+            layer.refuse("joins maps of two sizes whose axes are not last")
         # Equal sizes before may differ now, beyond the last coarse place.
         graph = layer.node.graph
         with graph.inserting_before(layer.node):
-            step = {"dilation": grid.dilation}
+            step = {"dilation": grid.dilation, "axes": self.axes}
             cropped = graph.call_function(crop, tuple(inputs), step)
             for i, x in enumerate(inputs):
                 part = graph.call_function(operator.getitem, (cropped, i))
                 self.grids[part] = self.grids[x]
                 layer.node.replace_input_with(x, part)
-        return grid._replace(size=(cropped, 0, 0))
+        return grid.sized(cropped)
 
     def slide(self, layer: TracedOp, grid: Grid) -> Grid:
         """The grid after a window, whose stride is kept or else pending."""
         pending = grid.dilation
         after = self.stepped(layer, grid, layer.stride)
         if after.dilation == pending * layer.stride and layer.kernel:
-            left, right, top, bottom = layer.sides
-            (below, beside), (height, width) = layer.excess, layer.spans
-            return after.grown(
-                pending * (top + bottom + below - height + 1),
-                pending * (left + right + beside - width + 1),
-            )
-        return after._replace(size=(layer.node, 0, 0))
+            parts = zip(layer.ends, layer.excess, layer.spans, strict=True)
+            more = (sum(ends) + over - span + 1 for ends, over, span in parts)
+            return after.grown(*(pending * n for n in more))
+        return after.sized(layer.node)
 
     def convolution(self, layer: TracedOp, grid: Grid) -> Grid:
         """Dilation and padding are multiplied by the pending dilation."""
-        if grid.from_the_end != (-2, -1):
+        if not grid.axes_are_last:
             return self.unknown(layer, grid)
         node, options, pending = layer.node, layer.options, grid.dilation
         after = self.slide(layer, grid)
-        edit = {"stride": (1, 1)} if after.dilation > pending else {}
+        edit = {}
+        if after.dilation > pending:
+            edit["stride"] = (1,) * self.axes
         if pending > 1:
             mode = self.check(layer)
             edit["dilation"] = _times(pending, layer.dilation)
-            left, right, top, bottom = sides = _times(pending, layer.sides)
-            edit["padding"] = (top, left)
-            if mode != "constant" or (left, top) != (right, bottom):
-                edit["padding"] = (0, 0)
+            before, behind = zip(*layer.ends, strict=True)
+            edit["padding"] = _times(pending, before)
+            if mode != "constant" or before != behind:
+                edit["padding"] = (0,) * self.axes
+                sides = _times(pending, layer.sides)
                 x, kwargs = options["input"], {"mode": mode}
                 with node.graph.inserting_before(node):
                     call = F.pad, (x, sides), kwargs
@@ -148,7 +162,7 @@ class DilationRewriter(GridKeeper):
 
     def pooling(self, layer: TracedOp, grid: Grid) -> Grid:
         """A pooling is replaced by its dilated form."""
-        if grid.from_the_end != (-2, -1):
+        if not grid.axes_are_last:
             return self.unknown(layer, grid)
         pending, options = grid.dilation, layer.options
         after = self.slide(layer, grid)
@@ -162,14 +176,14 @@ class DilationRewriter(GridKeeper):
             POOLINGS[layer.kind],
             layer.kernel,
             dilation=_times(pending, layer.dilation),
-            padding=_times(pending, pair(options.get("padding", 0))),
+            padding=_times(pending, layer.spread("padding", 0)),
             excess=_times(pending, layer.excess),
             **{name: options[name] for name in counts if name in options},
         )
         return after
 
     def padding(self, layer: TracedOp, grid: Grid) -> Grid:
-        """Padding of height and width, multiplied by the pending dilation."""
+        """Padding of the axes, multiplied by the pending dilation."""
         options, pending = layer.options, grid.dilation
         mode, sides = options.get("mode", "constant"), options["pad"]
         old = sides
@@ -188,7 +202,7 @@ class DilationRewriter(GridKeeper):
             sides = tuple(side for end in ends for side in end)
             value = options.get("value") or 0
             self.replace(layer, F.pad, sides, mode=mode, value=value)
-        return grid.grown(*(more.get(d, 0) for d in "HW"))
+        return grid.grown(*(more.get(d, 0) for d in grid.axes))
 
     def replace(self, layer: TracedOp, function, *args, **kwargs) -> None:
         """Turn a layer into the call of a function on the same input."""
@@ -207,7 +221,7 @@ class DilationRewriter(GridKeeper):
     def scaled(self, layer: TracedOp, grid: Grid) -> Grid:
         """A layer whose stride is known and which has no dilated form."""
         options, kind = layer.options, layer.kind
-        if grid.from_the_end != (-2, -1):
+        if not grid.axes_are_last:
             return self.unknown(layer, grid)
         if kind == "interpolate" and options.get("scale_factor") is None:
             return self.resized(layer, grid)
@@ -230,7 +244,7 @@ class DilationRewriter(GridKeeper):
                 STRIDE,
             )
         stride = int(stride) if stride == int(stride) else stride
-        return grid._replace(stride=stride, size=(layer.node, 0, 0))
+        return grid._replace(stride=stride).sized(layer.node)
 
     def resized(self, layer: TracedOp, grid: Grid) -> Grid:
         """A map that is brought to a size; the stride is another map's."""
@@ -242,15 +256,12 @@ class DilationRewriter(GridKeeper):
         return other._replace(layout=grid.layout)
 
     def size_of(self, value: Any) -> Grid | None:
-        """The grid whose height and width a value is, if it is any's."""
+        """The grid whose sides a value is, if it is any's."""
         sizes = [self.sizes.get(n) for n in several(value) if dynamic(n)]
-        if None in sizes or "".join(s.letters for s in sizes) != "HW":
+        letters = LETTERS[self.axes]
+        if None in sizes or "".join(s.letters for s in sizes) != letters:
             return None
         return sizes[0].grid
-
-    def other_dimensions(self, layer: TracedOp, grid: Grid) -> Grid:
-        """Layers on lines and volumes are refused."""
-        layer.refuse("is not 2-d: only networks on (B, C, H, W) are dilated")
 
 
 RULES = {
@@ -261,10 +272,8 @@ RULES = {
     **dict.fromkeys(kinds.STATISTICS, DilationRewriter.statistics),
     **dict.fromkeys(kinds.SCALED, DilationRewriter.scaled),
     **dict.fromkeys(kinds.NO_MAPS, DilationRewriter.question),
-    **dict.fromkeys(kinds.OTHER_DIMENSIONS, DilationRewriter.other_dimensions),
-    "conv2d": DilationRewriter.convolution,
-    "max_pool2d": DilationRewriter.pooling,
-    "avg_pool2d": DilationRewriter.pooling,
+    **dict.fromkeys(kinds.CONVOLUTIONS, DilationRewriter.convolution),
+    **dict.fromkeys(POOLINGS, DilationRewriter.pooling),
     "pad": DilationRewriter.padding,
     "batch_norm": DilationRewriter.normalisation,
     "layer_norm": DilationRewriter.layer_norm,

@@ -1,5 +1,6 @@
 """What is known of the maps of a network: their strides and layouts."""
 
+import operator
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -8,7 +9,9 @@ from torch import fx
 
 from atrous.convert.tracing import TracedOp, dynamic
 
-SPATIAL = {"H", "W"}  # letters of a layout
+# Letters of the axes of a layout, by their number: sequences have steps T.
+LETTERS = {1: "T", 2: "HW", 3: "DHW"}
+SPATIAL = {*"DHWT"}
 
 
 class Grid(NamedTuple):
@@ -18,33 +21,56 @@ class Grid(NamedTuple):
         stride: Input pixels between its places; None after a layer without
             a rule, which is allowed while no dilation is pending.
         dilation: The pending dilation: places to one of the old network's.
-        size: A node, and how many rows and columns more than its output.
-        layout: A letter for each dimension; H and W are height and width.
+        size: A node, and how many places more than its output along each
+            axis.
+        layout: A letter for each dimension; those of `LETTERS` are axes.
     """
 
     stride: int | Fraction | None
     dilation: int
-    size: tuple[fx.Node, int, int]
-    layout: str = "BCHW"
+    size: tuple
+    layout: str
 
-    def grown(self, rows: int, columns: int) -> "Grid":
-        """The same grid with that many more rows and columns."""
-        node, down, across = self.size
-        return self._replace(size=(node, down + rows, across + columns))
+    @classmethod
+    def of(cls, node: fx.Node, axes: int, stride: int | None = 1) -> "Grid":
+        """The grid of a map (B, C, *sides), of the size of its node."""
+        size = (node, *(0,) * axes)
+        return cls(stride, 1, size, "BC" + LETTERS[axes])
+
+    @property
+    def axes(self) -> str:
+        """The letters of its axes, in their order."""
+        return LETTERS[len(self.size) - 1]
+
+    def grown(self, *more: int) -> "Grid":
+        """The same grid with that many more places along each axis."""
+        node, *before = self.size
+        return self._replace(size=(node, *map(operator.add, before, more)))
+
+    def sized(self, node: fx.Node) -> "Grid":
+        """The same grid, of the size of a node's output."""
+        return self._replace(size=(node, *(0,) * len(self.axes)))
 
     def spatial(self, dims: Iterable[int]) -> set[str]:
-        """Which of height and width are among some dimensions."""
+        """Which axes are among some dimensions."""
         return {self.layout[d] for d in dims} & SPATIAL
 
     @property
-    def from_the_end(self) -> tuple[int, int]:
-        """Where height and width are, counted from the last dimension."""
-        return tuple(self.layout.index(d) - len(self.layout) for d in "HW")
+    def from_the_end(self) -> tuple[int, ...]:
+        """Where its axes are, counted from the last dimension."""
+        return tuple(
+            self.layout.index(d) - len(self.layout) for d in self.axes
+        )
+
+    @property
+    def axes_are_last(self) -> bool:
+        """Whether its axes are the last dimensions, in their order."""
+        return self.layout.endswith(self.axes)
 
     @property
     def old(self) -> tuple[slice | Any, ...]:
         """Index of the places that the old network has."""
-        step = dict.fromkeys("HW", slice(None, None, self.dilation))
+        step = dict.fromkeys(self.axes, slice(None, None, self.dilation))
         return tuple(step.get(d, slice(None)) for d in self.layout)
 
 
@@ -63,7 +89,7 @@ class Size(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """Rows or columns left out: `start` in front, and -`stop` at the end."""
+    """Places of an axis left out: `start` in front, -`stop` at the end."""
 
     start: int
     stop: int
@@ -95,7 +121,7 @@ def spelt_out(index: tuple, dims: int) -> list:
 
 
 def bounds(part: Any, letter: str) -> tuple[int | None, Bounds | None]:
-    """The stride of a slice of rows or columns, and what it leaves out.
+    """The stride of a slice along an axis, and what it leaves out.
 
     None for what is no slice, or one whose bounds are not known, or that
     ends at a place counted from the first.

@@ -25,9 +25,10 @@ PARTS = (int, list, slice, Bounds, type(None))
 
 
 class GridKeeper:
-    """Follows maps through layers that keep their rows and columns.
+    """Follows maps through layers that keep their places.
 
     Args:
+        axes: How many axes the maps have.
         output_stride: The stride up to which strides are kept.
         allow_inexact: Whether to keep layers that are not exact on a denser
             grid, not to refuse them. They are in `inexact`, with the reason
@@ -35,8 +36,13 @@ class GridKeeper:
     """
 
     def __init__(
-        self, output_stride: float = math.inf, *, allow_inexact: bool = False
+        self,
+        axes: int,
+        output_stride: float = math.inf,
+        *,
+        allow_inexact: bool = False,
     ):
+        self.axes = axes
         self.output_stride = output_stride
         self.allow_inexact = allow_inexact
         self.inexact: dict[fx.Node, tuple[str, tuple]] = {}
@@ -46,11 +52,11 @@ class GridKeeper:
         self.whole: TracedOp | None = None  # the last that takes a whole map
 
     def follow_sizes(self, layer: TracedOp) -> None:
-        """Follow what holds the height or width of a map.
+        """Follow what holds the sides of a map.
 
         Raises:
             ValueError: If the map is denser now, and the size has another
-                use than to keep rows and columns as they are.
+                use than to keep the places as they are.
         """
         node, kind = layer.node, layer.kind
         first = next(iter(node.args), None)
@@ -74,7 +80,7 @@ class GridKeeper:
             return grid
         reached = grid.stride * stride
         if reached <= self.output_stride:
-            return Grid(reached, 1, (layer.node, 0, 0), grid.layout)
+            return grid._replace(stride=reached).sized(layer.node)
         if grid.stride < self.output_stride:
             layer.refuse(
                 f"goes from stride {grid.stride} to {reached} at once, "
@@ -88,7 +94,7 @@ class GridKeeper:
         if grid.dilation > 1:
             why = kinds.WHY.get(layer.kind, "has no rule and might mix places")
             layer.refuse(why)
-        return Grid(None, 1, (layer.node, 0, 0))
+        return Grid.of(layer.node, self.axes, None)
 
     def statistics(self, layer: TracedOp, grid: Grid) -> Grid:
         """Statistics over places change with the grid."""
@@ -135,11 +141,11 @@ class GridKeeper:
         return grid
 
     def linear(self, layer: TracedOp, grid: Grid) -> Grid:
-        """A linear layer stays if it mixes neither rows nor columns."""
+        """A linear layer stays if it mixes no places."""
         return self.unknown(layer, grid) if grid.spatial([-1]) else grid
 
     def along_dim(self, layer: TracedOp, grid: Grid) -> Grid:
-        """A layer that acts along another dimension than H and W stays."""
+        """A layer that acts along another dimension than axes stays."""
         dim = layer.options.get("dim")
         dim = kinds.ALONG[layer.kind] if dim is None else dim
         if dynamic(dim) or grid.spatial([dim]):
@@ -162,7 +168,7 @@ class GridKeeper:
         if dims is None or dims in ((), []):
             return self.of_old_places(layer, grid)
         dims = [dims] if isinstance(dims, int) else dims
-        if dynamic(dims) or len(grid.spatial(dims)) == 1:
+        if dynamic(dims) or 0 < len(grid.spatial(dims)) < self.axes:
             return self.unknown(layer, grid)
         if grid.spatial(dims):
             return self.of_old_places(layer, grid)
@@ -221,23 +227,24 @@ class GridKeeper:
         return grid._replace(layout=layout)
 
     def reshaped(self, layer: TracedOp, grid: Grid) -> Grid:
-        """Other dimensions are taken apart or joined, not height and width."""
+        """Other dimensions are taken apart or joined, not the axes."""
         _, *shape = layer.node.args
         if len(shape) == 1 and isinstance(shape[0], tuple | list):
             shape = [*shape[0]]
-        ends = [self.sizes.get(s) for s in shape[-2:] if dynamic(s)]
+        first = len(shape) - self.axes
+        ends = [self.sizes.get(s) for s in shape[first:] if dynamic(s)]
         ends = [size for size in ends if size and size.grid.size == grid.size]
-        others = [s for s in shape[:-2] if dynamic(s) and s in self.sizes]
-        kept = "".join(size.letters for size in ends) == "HW"
-        if not kept or others or grid.from_the_end != (-2, -1):
+        others = [s for s in shape[:first] if dynamic(s) and s in self.sizes]
+        kept = "".join(size.letters for size in ends) == grid.axes
+        if not kept or others or not grid.axes_are_last:
             return self.unknown(layer, grid)
-        return grid._replace(layout="." * (len(shape) - 2) + "HW")
+        return grid._replace(layout="." * first + grid.axes)
 
     def index(self, layer: TracedOp, grid: Grid) -> Grid:
         """One of several maps, or a part of one.
 
-        Every k-th row and column from the i-th on: k is a stride. All but
-        the first or last rows and columns: their number is multiplied.
+        Every k-th place from the i-th on, along all axes: k is a stride. All
+        but the first or last ones: their number is multiplied.
         """
         whole, index = layer.node.args
         if whole in self.several:
@@ -267,8 +274,8 @@ class GridKeeper:
         """The grid after a part is taken, and in the graph the new part."""
         after, pending = after._replace(layout=layout), grid.dilation
         if after.dilation == 1:
-            return after._replace(size=(layer.node, 0, 0))
-        more = dict.fromkeys("HW", 0)
+            return after.sized(layer.node)
+        more = dict.fromkeys(grid.axes, 0)
         for place, part in enumerate(kept):
             if isinstance(part, Bounds):
                 start, stop = part.start * pending, part.stop * pending

@@ -1,51 +1,81 @@
 """Kinds of layers, by torch's names of functions and of modules.
 
 A module, a function and a method that do the same have one kind, so that
-`nn.Conv2d`, `F.conv2d` and a subclass that calls it read alike.
+`nn.Conv2d`, `F.conv2d` and a subclass that calls it read alike. Layers of
+sequences, pictures and volumes differ in the number of axes, the digit in
+their names.
 """
 
 from torch import nn
 
 _words = str.split
+AXES = (1, 2, 3)
+
+
+def _each(words: str) -> list[str]:
+    """Names with the digit of each number of axes in place of {}."""
+    return [word.format(axes) for word in words.split() for axes in AXES]
+
+
 # Module classes that have a function's kind; others have their own name.
 CLASSES = {
-    nn.Conv2d: "conv2d",
-    nn.MaxPool2d: "max_pool2d",
-    nn.AvgPool2d: "avg_pool2d",
-    nn.ConstantPad2d: "pad",
-    nn.ReflectionPad2d: "pad",
-    nn.ReplicationPad2d: "pad",
-    nn.CircularPad2d: "pad",
-    nn.BatchNorm2d: "batch_norm",
+    **{
+        getattr(nn, name.format(axes)): kind.format(axes)
+        for name, kind in (
+            ("Conv{}d", "conv{}d"),
+            ("MaxPool{}d", "max_pool{}d"),
+            ("AvgPool{}d", "avg_pool{}d"),
+            ("ConvTranspose{}d", "conv_transpose{}d"),
+            ("LPPool{}d", "lp_pool{}d"),
+            ("ConstantPad{}d", "pad"),
+            ("ReflectionPad{}d", "pad"),
+            ("ReplicationPad{}d", "pad"),
+            ("CircularPad{}d", "pad"),
+            ("BatchNorm{}d", "batch_norm"),
+        )
+        for axes in AXES
+    },
     nn.LayerNorm: "layer_norm",
     nn.Softmax: "softmax",
     nn.LogSoftmax: "log_softmax",
     nn.GLU: "glu",
     nn.Upsample: "interpolate",
-    nn.ConvTranspose2d: "conv_transpose2d",
     nn.PixelShuffle: "pixel_shuffle",
     nn.PixelUnshuffle: "pixel_unshuffle",
-    nn.LPPool2d: "lp_pool2d",
 }
 MODES = {  # of those that pad
-    nn.ReflectionPad2d: "reflect",
-    nn.ReplicationPad2d: "replicate",
-    nn.CircularPad2d: "circular",
+    getattr(nn, f"{name}Pad{axes}d"): mode
+    for name, mode in (
+        ("Reflection", "reflect"),
+        ("Replication", "replicate"),
+        ("Circular", "circular"),
+    )
+    for axes in AXES
 }
 # Kinds that make a fixed number of places, or one, of all of a map.
-GLOBAL = _words(
-    "AdaptiveAvgPool2d AdaptiveMaxPool2d adaptive_avg_pool2d "
-    "adaptive_max_pool2d"
+GLOBAL = _each(
+    "AdaptiveAvgPool{}d AdaptiveMaxPool{}d adaptive_avg_pool{}d "
+    "adaptive_max_pool{}d"
 )
+CONVOLUTIONS = _each("conv{}d")
+MAX_POOLINGS = _each("max_pool{}d")
+AVG_POOLINGS = _each("avg_pool{}d")
 # Parameters of the kinds whose options are read, in the function's order.
 SIGNATURES = {
-    "conv2d": "input weight bias stride padding dilation groups",
-    "conv_transpose2d": "input weight bias stride",
-    "max_pool2d": "input kernel_size stride padding dilation ceil_mode "
-    "return_indices",
-    "avg_pool2d": "input kernel_size stride padding ceil_mode "
-    "count_include_pad divisor_override",
-    "lp_pool2d": "input norm_type kernel_size stride",
+    **dict.fromkeys(
+        CONVOLUTIONS, "input weight bias stride padding dilation groups"
+    ),
+    **dict.fromkeys(_each("conv_transpose{}d"), "input weight bias stride"),
+    **dict.fromkeys(
+        MAX_POOLINGS,
+        "input kernel_size stride padding dilation ceil_mode return_indices",
+    ),
+    **dict.fromkeys(
+        AVG_POOLINGS,
+        "input kernel_size stride padding ceil_mode count_include_pad "
+        "divisor_override",
+    ),
+    **dict.fromkeys(_each("lp_pool{}d"), "input norm_type kernel_size stride"),
     "interpolate": "input size scale_factor",
     "pixel_shuffle": "input upscale_factor",
     "pixel_unshuffle": "input downscale_factor",
@@ -82,22 +112,22 @@ SIGNATURES = {
         "input dim keepdim",
     ),
 }
-WINDOWS = ("conv2d", "max_pool2d", "avg_pool2d")
+WINDOWS = (*CONVOLUTIONS, *MAX_POOLINGS, *AVG_POOLINGS)
 # Kinds that act on each place alone.
 _POINTWISE = """
-AlphaDropout CELU ChannelShuffle Dropout Dropout2d ELU
+AlphaDropout CELU ChannelShuffle Dropout Dropout1d Dropout2d Dropout3d ELU
 FeatureAlphaDropout GELU Hardshrink Hardsigmoid Hardswish Hardtanh Identity
 LeakyReLU LocalResponseNorm LogSigmoid Mish PReLU ReLU ReLU6 RReLU SELU SiLU
 Sigmoid Softmax2d Softplus Softshrink Softsign SyncBatchNorm Tanh Tanhshrink
 Threshold
 
 abs absolute add add_ addcdiv addcmul alpha_dropout and_ atan bernoulli
-bernoulli_ bfloat16 bool ceil celu celu_ channel_shuffle clamp clamp_
-clamp_max clamp_min clip clip_ clone contiguous copysign cos detach div div_
-divide double dropout dropout2d elu elu_ eq erf exp expm1 feature_alpha_dropout
-feature_dropout float floor floor_divide floordiv fmod ge gelu greater
-greater_equal gt half hardshrink hardsigmoid hardswish hardswish_ hardtanh
-hardtanh_ iadd imul int invert isfinite isinf isnan isub itruediv le
+bernoulli_ bfloat16 bool ceil celu celu_ channel_shuffle clamp clamp_ clamp_max
+clamp_min clip clip_ clone contiguous copysign cos detach div div_ divide
+double dropout dropout1d dropout2d dropout3d elu elu_ eq erf exp expm1
+feature_alpha_dropout feature_dropout float floor floor_divide floordiv fmod ge
+gelu greater greater_equal gt half hardshrink hardsigmoid hardswish hardswish_
+hardtanh hardtanh_ iadd imul int invert isfinite isinf isnan isub itruediv le
 leaky_relu leaky_relu_ lerp less less_equal local_response_norm log log10 log1p
 log2 log_sigmoid logical_and logical_not logical_or logical_xor logit
 logsigmoid long lt masked_fill masked_fill_ maximum minimum mish mod mul mul_
@@ -137,15 +167,15 @@ REDUCTIONS = _words(
     "std_mean sum var var_mean"
 )
 # Kinds that keep a grid, and cannot once it is denser.
-STATISTICS = _words(
-    "GroupNorm InstanceNorm2d batch_norm group_norm instance_norm layer_norm"
-)
+STATISTICS = [
+    *_each("InstanceNorm{}d"),
+    *_words("GroupNorm batch_norm group_norm instance_norm layer_norm"),
+]
 # Kinds with a stride, or one of 1 / n, and no dilated form here: the option
 # that holds it.
 SCALED = {
-    "conv_transpose2d": "stride",
+    **dict.fromkeys(_each("conv_transpose{}d lp_pool{}d"), "stride"),
     "interpolate": "scale_factor",
-    "lp_pool2d": "stride",
     "pixel_shuffle": "upscale_factor",
     "pixel_unshuffle": "downscale_factor",
 }
@@ -155,16 +185,14 @@ NO_MAPS = _words(
     "new_zeros"
 )
 ATTRIBUTES = _words("device dtype is_cuda layout ndim requires_grad")
-# Kinds of layers of other than two dimensions.
-OTHER_DIMENSIONS = [
-    kind + suffix
-    for suffix in ("1d", "3d")
-    for kind in _words(
-        "AdaptiveAvgPool AdaptiveMaxPool AvgPool BatchNorm Conv ConvTranspose "
-        "InstanceNorm MaxPool adaptive_avg_pool adaptive_max_pool avg_pool "
-        "conv conv_transpose max_pool"
-    )
-]
+# How many axes the maps have that a kind takes, where its name says so; the
+# last two reorder the pixels of pictures.
+OF_AXES = {
+    kind: axes
+    for axes in AXES
+    for kind in (*WINDOWS, *GLOBAL, *SCALED, *STATISTICS)
+    if kind.endswith(f"{axes}d")
+} | {"pixel_shuffle": 2, "pixel_unshuffle": 2}
 # Why other kinds could not be exact.
 REASONS = {
     "would take its statistics over a denser grid": STATISTICS,
@@ -172,12 +200,13 @@ REASONS = {
         "Flatten Linear Unfold einsum flatten linear matmul reshape unfold "
         "view"
     ),
-    "would enlarge a grid that is denser already": _words(
-        "conv_transpose2d interpolate pixel_shuffle"
-    ),
-    "has no dilated form here": _words("pixel_unshuffle lp_pool2d"),
+    "would enlarge a grid that is denser already": [
+        *_each("conv_transpose{}d"),
+        *_words("interpolate pixel_shuffle"),
+    ],
+    "has no dilated form here": ["pixel_unshuffle", *_each("lp_pool{}d")],
     "would take a part of a denser grid": _words("getitem"),
-    "would act along height or width of a denser grid": [
+    "would act along an axis of a denser grid": [
         *ALONG,
         *REDUCTIONS,
         "stack",

@@ -12,7 +12,14 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from atrous.arithmetic import effective_kernel
-from atrous.convert.kinds import CLASSES, MODES, SIGNATURES, WINDOWS
+from atrous.convert.kinds import (
+    CLASSES,
+    CONVOLUTIONS,
+    MODES,
+    OF_AXES,
+    SIGNATURES,
+    WINDOWS,
+)
 from atrous.ops.copying import copy_network
 
 LIBRARIES = (torch, F, operator)
@@ -34,18 +41,22 @@ class TracedOp(NamedTuple):
             class if that is not among `CLASSES`.
         options: Arguments by their name in `SIGNATURES`; those left to
             their default may be missing.
-        kernel: Taps along height and width, None if not known.
+        kernel: Taps along each axis, None if not known.
     """
 
     node: fx.Node
     module: nn.Module | None
     kind: str
     options: dict[str, Any]
-    kernel: tuple[int, int] | None
+    kernel: tuple[int, ...] | None
+
+    def spread(self, name: str, default: Any) -> tuple[int, ...]:
+        """An option of a window that may be one number for all axes."""
+        return spread(self.options.get(name, default), OF_AXES[self.kind])
 
     @property
     def stride(self) -> int:
-        """Stride of a convolution or pooling along both axes, else 1.
+        """Stride of a convolution or pooling along all axes, else 1.
 
         Raises:
             ValueError: If the axes differ, or it is not a constant.
@@ -58,46 +69,52 @@ class TracedOp(NamedTuple):
                 "has a geometry that is computed as it runs",
                 "make it of constants",
             )
-        default = 1 if self.kind == "conv2d" else self.kernel
-        height, width = pair(self.options.get("stride") or default)
-        if height != width:
-            self.refuse(f"has two different strides, {height} and {width}")
-        return height
+        default = 1 if self.kind in CONVOLUTIONS else self.kernel
+        stride = self.options.get("stride") or default
+        strides = spread(stride, OF_AXES[self.kind])
+        if len({*strides}) > 1:
+            listed = " and ".join(map(str, strides))
+            self.refuse(f"has different strides, {listed}")
+        return strides[0]
 
     @property
-    def dilation(self) -> tuple[int, int]:
-        """Dilation along height and width."""
-        return pair(self.options.get("dilation", 1))
+    def dilation(self) -> tuple[int, ...]:
+        """Dilation along each axis."""
+        return self.spread("dilation", 1)
 
     @property
-    def spans(self) -> tuple[int, int]:
-        """Effective kernels along height and width."""
-        (height, width), (down, across) = self.kernel, self.dilation
-        return effective_kernel(height, down), effective_kernel(width, across)
+    def spans(self) -> tuple[int, ...]:
+        """Effective kernels along each axis."""
+        windows = zip(self.kernel, self.dilation, strict=True)
+        return tuple(effective_kernel(k, r) for k, r in windows)
 
     @property
-    def sides(self) -> tuple[int, int, int, int]:
-        """Padding at the left, right, top and bottom, as in `F.pad`."""
+    def ends(self) -> tuple[tuple[int, int], ...]:
+        """Padding before the first and behind the last place of each axis."""
         padding = self.options.get("padding", 0)
         if padding == "same":
-            height, width = (span - 1 for span in self.spans)
-            return (width // 2, -(-width // 2), height // 2, -(-height // 2))
-        height, width = (0, 0) if padding == "valid" else pair(padding)
-        return (width, width, height, height)
+            whole = (span - 1 for span in self.spans)
+            return tuple((n // 2, -(-n // 2)) for n in whole)
+        if padding == "valid":
+            padding = 0
+        return tuple((n, n) for n in spread(padding, OF_AXES[self.kind]))
 
     @property
-    def excess(self) -> tuple[int, int]:
-        """Pixels that `ceil_mode` adds at the bottom and at the right.
+    def sides(self) -> tuple[int, ...]:
+        """The same in the order of `F.pad`: the last axis comes first."""
+        return tuple(end for ends in self.ends[::-1] for end in ends)
+
+    @property
+    def excess(self) -> tuple[int, ...]:
+        """Pixels that `ceil_mode` adds behind the last place of each axis.
 
         Rounding up admits a last window that reaches over the border, if it
-        begins before the padding of the bottom or right.
+        begins before the padding there.
         """
         if not self.options.get("ceil_mode"):
-            return (0, 0)
-        _, right, _, bottom = self.sides
-        height, width = self.spans
-        last = self.stride - 1
-        return min(last, height - bottom - 1), min(last, width - right - 1)
+            return (0,) * len(self.ends)
+        last, ends = self.stride - 1, zip(self.spans, self.ends, strict=True)
+        return tuple(min(last, span - end - 1) for span, (_, end) in ends)
 
     def refuse(self, why: str, way_out: str = CUT) -> NoReturn:
         """Raise a ValueError that names the layer, says why and a way out."""
@@ -164,11 +181,19 @@ def dynamic(value: Any) -> bool:
     return isinstance(value, fx.Node)
 
 
-def pair(value: int | Sequence[int]) -> tuple[int, int]:
-    """Height and width of an option that may be one number for both."""
+def spread(value: int | Sequence[int], axes: int) -> tuple[int, ...]:
+    """An option that may be one number for all axes."""
     if isinstance(value, Integral):
-        return value, value
-    return (*value, *value)[:2]
+        return (value,) * axes
+    return (*value,) if len(value) == axes else (*value,) * axes
+
+
+def axes_of(layers: Sequence[TracedOp]) -> int:
+    """How many axes a network's maps have, by its first layer that says so.
+
+    2 if none does.
+    """
+    return next((OF_AXES[o.kind] for o in layers if o.kind in OF_AXES), 2)
 
 
 def _constant(node: fx.Node, network: nn.Module) -> Any:
@@ -210,13 +235,12 @@ def _read(node: fx.Node, network: nn.Module) -> TracedOp:
             for name, value in node.kwargs.items()
         }
         kernel = options.get("kernel_size")
-        if kind == "conv2d":
+        if kind in CONVOLUTIONS:
             weight = constant(options["weight"])
             kernel = None if weight is None else weight.shape[2:]
     known = kind in WINDOWS and kernel is not None and not dynamic(kernel)
-    return TracedOp(
-        node, module, kind, options, pair(kernel) if known else None
-    )
+    kernel = spread(kernel, OF_AXES[kind]) if known else None
+    return TracedOp(node, module, kind, options, kernel)
 
 
 def _kind(node: fx.Node) -> str:

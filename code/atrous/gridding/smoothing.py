@@ -47,8 +47,10 @@ class GroupInteraction(nn.Module):
         """The phases mixed, (B, C, H, W).
 
         Raises:
-            ValueError: If H or W is no multiple of the rate.
+            ValueError: If x has not these four dimensions, or H or W is no
+                multiple of the rate.
         """
+        check_maps(x)
         r, matrix = self.rate, self.matrix
         traced = not isinstance(x, Tensor)  # by torch.fx
         if not traced and (x.shape[2] % r or x.shape[3] % r):
@@ -82,7 +84,12 @@ class ChannelFilter(nn.Module):
             self.register_buffer("kernel", kernel, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The filtered maps, (B, C, H, W)."""
+        """The filtered maps, (B, C, H, W).
+
+        Raises:
+            ValueError: If x has not these four dimensions.
+        """
+        check_maps(x)
         channels, k = x.shape[1], self.kernel.shape[-1]
         before, after = (k - 1) // 2, k // 2
         return F.conv2d(
@@ -218,8 +225,8 @@ def smooth_(model: nn.Module, *, smoothing: str, **options) -> nn.Module:
     chosen = [m for m in model.modules() if _is_dilated(m)]
     if not chosen:
         raise ValueError(
-            f"model={type(model).__name__}: has no dilated 3x3 convolution "
-            "of stride 1"
+            f"model={type(model).__name__}: has no dilated 3x3 Conv2d of "
+            "stride 1; in sequences and volumes nothing is smoothed here"
         )
     for convolution in chosen:
         rate, channels = convolution.dilation[0], convolution.in_channels
@@ -235,6 +242,16 @@ def smooth_(model: nn.Module, *, smoothing: str, **options) -> nn.Module:
         convolution.smoothing = cure
         convolution.__class__ = SmoothedConv2d  # as torch's lazy modules do
     return model
+
+
+def check_maps(x: Tensor) -> None:
+    """Raise ValueError unless x is (B, C, H, W): there are two axes here."""
+    # torch.fx traces with something else than a tensor.
+    if isinstance(x, Tensor) and x.ndim != 4:
+        raise ValueError(
+            f"x of shape {tuple(x.shape)}: must be (B, C, H, W); sequences "
+            "and volumes have no smoothing here"
+        )
 
 
 def _is_dilated(module: nn.Module) -> bool:

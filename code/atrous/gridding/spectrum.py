@@ -4,23 +4,28 @@ A convolution of rate r never mixes the r^2 phases of its input. Seen from
 the side of frequency: it lets the r-grid, all multiples of 2 pi / r along
 both axes, pass in full. `gains` says how much of the grid a kernel or a
 module lets pass, `gridding_score` how much of a map is on it. Which phases
-meet, as a graph, is `atrous.gridding.impulse_response.phase_graph`.
+meet, as a graph, is `atrous.gridding.impulse_response.phase_graph`. All of
+it holds along one axis and in volumes, too: `axes=1` and `axes=3`.
 """
 
+import functools
 import itertools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from atrous.gridding.impulse_response import (
+    SHAPES,
     Module,
+    check_axes,
     check_rate,
     impulse_response,
     phase_sums,
 )
 
 
-def gains(kernel: Tensor, rate: int) -> Tensor:
+def gains(kernel: Tensor, rate: int, *, axes: int = 2) -> Tensor:
     """Gain of a kernel at the frequencies of the r-grid, (r, r).
 
     [j, k] = |K(2 pi j / r, 2 pi k / r)| / |K(0, 0)|, in radians per pixel,
@@ -34,29 +39,39 @@ def gains(kernel: Tensor, rate: int) -> Tensor:
             Further axes (channels, phases) are combined as root of the sum
             of squares, before the ratio.
         rate: Pixels between the points of the grid, r.
+        axes: How many of the last dimensions are axes of the map; the
+            result has as many.
 
     Raises:
-        ValueError: If `kernel` has under two axes or its gain at 0 is 0.
+        ValueError: If `kernel` has fewer axes or its gain at 0 is 0.
     """
-    sums = phase_sums(kernel.double(), rate)
-    power = torch.fft.fft2(sums).abs().square().reshape(-1, rate, rate).sum(0)
-    if power[0, 0] <= 1e-24 * kernel.double().square().sum():
+    sums = phase_sums(kernel.double(), rate, axes=axes)
+    power = torch.fft.fftn(sums, dim=(*range(-axes, 0),)).abs().square()
+    power = power.reshape(-1, *(rate,) * axes).sum(0)
+    constant = power.flatten()[0]
+    if constant <= 1e-24 * kernel.double().square().sum():
         raise ValueError("kernel: sums to 0, so no gain is relative to that")
-    return (power / power[0, 0]).sqrt()
+    return (power / constant).sqrt()
 
 
-def gain(kernel: Tensor, rate: int) -> float:
+def gain(kernel: Tensor, rate: int, *, axes: int = 2) -> float:
     """Gain of a kernel at its grid frequency, 2 pi / r along an axis.
 
-    The larger of the two axes of `gains`: arguments and errors are its.
+    The largest of the axes of `gains`: arguments and errors are its.
     1 passes the whole grid, 0 none of it.
     """
-    table = gains(kernel, rate)
-    return max(table[0, 1 % rate], table[1 % rate, 0]).item()
+    table = gains(kernel, rate, axes=axes)
+    places = torch.eye(axes, dtype=torch.long) % rate
+    return max(table[tuple(place)].item() for place in places)
 
 
 def module_gains(
-    module: Module, rate: int, size: int, *, channels: int = 1
+    module: Module,
+    rate: int,
+    size: int,
+    *,
+    channels: int = 1,
+    axes: int = 2,
 ) -> Tensor:
     """Gain of a whole module at the frequencies of the r-grid, (r, r).
 
@@ -70,17 +85,16 @@ def module_gains(
     """
     check_rate(rate)
     first = (size - rate) // 2
+    middle = range(first, first + rate)
     responses = [
-        impulse_response(
-            module, size, channels=channels, at=(first + y, first + x)
-        )
-        for y, x in itertools.product(range(rate), repeat=2)
+        impulse_response(module, size, channels=channels, at=at, axes=axes)
+        for at in itertools.product(middle, repeat=axes)
     ]
-    return gains(torch.cat(responses), rate)
+    return gains(torch.cat(responses), rate, axes=axes)
 
 
 def grid_energy(
-    maps: Tensor, rate: int, *, halfwidth: float = 0.25
+    maps: Tensor, rate: int, *, halfwidth: float = 0.25, axes: int = 2
 ) -> tuple[Tensor, Tensor]:
     """Energy of feature maps on the r-grid, and all of it, each (B, C).
 
@@ -96,6 +110,7 @@ def grid_energy(
         halfwidth: Of a square, in steps of the grid, 0 <= halfwidth < 0.5.
             0 counts the points alone, without a window: then the share is
             the variance between the r^2 phases over the whole variance.
+        axes: Of the maps: 1 of sequences, 2 of pictures, 3 of volumes.
 
     Raises:
         ValueError: If the maps are not (B, C, H, W), a number is out of
@@ -104,8 +119,12 @@ def grid_energy(
             no multiple of the rate.
     """
     check_rate(rate)
-    if maps.ndim != 4:
-        raise ValueError(f"maps of shape {tuple(maps.shape)}: (B, C, H, W)")
+    check_axes(axes)
+    if maps.ndim != axes + 2:
+        raise ValueError(
+            f"maps of shape {tuple(maps.shape)}: with axes={axes} they must "
+            f"be {SHAPES[axes]}"
+        )
     if not 0 <= halfwidth < 0.5:
         raise ValueError(f"halfwidth={halfwidth}: must be in [0, 0.5)")
     near, middle, tapers = [], [], []
@@ -127,22 +146,21 @@ def grid_energy(
         middle.append(inside * (point % rate == 0))
         taper = torch.hann_window(side, dtype=torch.float64)
         tapers.append(taper if halfwidth else torch.ones_like(taper))
-    squares = torch.outer(*near) - torch.outer(*middle)
-    window, squares = (
-        t.to(maps.device) for t in (torch.outer(*tapers), squares)
-    )
+    squares = _outer(near) - _outer(middle)
+    window, squares = (t.to(maps.device) for t in (_outer(tapers), squares))
+    dims = (*range(2, 2 + axes),)
     x = maps.double()
-    mean = (x * window).sum((2, 3), keepdim=True) / window.sum()
+    mean = (x * window).sum(dims, keepdim=True) / window.sum()
     x = (x - mean) * window
     # What is left of a constant map is rounding, not energy.
-    flat = x.square().mean((2, 3)) <= (1e-13 * maps.abs().amax((2, 3))) ** 2
-    power = torch.fft.fft2(x).abs().square()
-    power = power.masked_fill(flat[..., None, None], 0.0)
-    return (power * squares).sum((2, 3)), power.sum((2, 3))
+    flat = x.square().mean(dims) <= (1e-13 * maps.abs().amax(dims)) ** 2
+    power = torch.fft.fftn(x, dim=dims).abs().square()
+    power = power.masked_fill(flat[(..., *(None,) * axes)], 0.0)
+    return (power * squares).sum(dims), power.sum(dims)
 
 
 def gridding_score(
-    maps: Tensor, rate: int, *, halfwidth: float = 0.25
+    maps: Tensor, rate: int, *, halfwidth: float = 0.25, axes: int = 2
 ) -> Tensor:
     """Share of the energy of feature maps that lies on the r-grid, (B,).
 
@@ -154,7 +172,8 @@ def gridding_score(
 
     A checkerboard has 1 at r = 2; white noise (1 - 1 / r^2)
     (2 halfwidth)^2, the area of the squares; r^2 unrelated smooth maps
-    interleaved 1 - 1 / r^2, since their mean is smooth.
+    interleaved 1 - 1 / r^2, since their mean is smooth. With other axes
+    than two their number stands in place of 2 in each exponent.
 
     Source:
         Yu, Koltun & Funkhouser, CVPR 2017, "Degridding", for what gridding
@@ -162,6 +181,11 @@ def gridding_score(
     """
     on_grid, total = (
         energy.sum(1)
-        for energy in grid_energy(maps, rate, halfwidth=halfwidth)
+        for energy in grid_energy(maps, rate, halfwidth=halfwidth, axes=axes)
     )
     return torch.where(total == 0, 0.0, on_grid / total)
+
+
+def _outer(lines: Sequence[Tensor]) -> Tensor:
+    """The outer product of as many vectors as there are axes."""
+    return functools.reduce(lambda whole, line: whole[..., None] * line, lines)

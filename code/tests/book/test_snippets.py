@@ -44,6 +44,8 @@ from atrous.layers.aspp import (
 )
 from atrous.layers.context import ContextModule
 from atrous.ops import dilated_conv
+from atrous.sequences.causal import CausalConv1d
+from atrous.sequences.generation import Stepper
 from built_site import ROOT
 
 FOLDER = ROOT / "code/snippets"
@@ -414,6 +416,26 @@ def test_labels_from_strokes_follow_the_features_not_the_strokes():
     assert (found == truth)[:, 48:].float().mean() > 0.85
     with pytest.raises(ValueError, match=r"drawn: strokes a class \[32, "):
         label(features, drawn, classes=4)
+
+
+@pytest.mark.parametrize("kernel", [2, 3])
+@pytest.mark.parametrize("layers", [1, 4])
+def test_a_causal_stack_and_its_queues(layers, kernel):
+    found = snippet("causal_stack_with_queues").CausalStack(
+        3, 5, layers, kernel
+    )
+    modules, channels = [], 3
+    for i in range(layers):
+        modules.append(CausalConv1d(channels, 5, kernel, dilation=2**i))
+        modules.append(nn.ReLU())
+        channels = 5
+    expected, x = nn.Sequential(*modules), rand(2, 3, 30)
+    assert_same_network(found, expected, x)
+    stepper, queues = Stepper(expected, 2), found.queues(2)
+    for step in x.split(1, 2):
+        assert_close(found.step(step[..., 0], queues), stepper(step)[..., 0])
+    held = [memory.queue.memory.shape for memory in stepper.memories]
+    assert [queue.shape for queue in queues] == held
 
 
 @pytest.mark.parametrize(

@@ -879,7 +879,7 @@ REFUSED = {
     "a mean of columns": (
         lambda m, x: x.mean(3, keepdim=True),
         {},
-        "mean 'mean'.* would act along height or width",
+        "mean 'mean'.* would act along an axis",
     ),
     "layers of each column": (
         lambda m, x: m.fc(x.transpose(1, 2)),
@@ -936,12 +936,12 @@ REFUSED = {
     "another dimension": (
         lambda m, x: torch.cat([x, x], 2),
         {},
-        "cat 'cat'.* would act along height or width",
+        "cat 'cat'.* would act along an axis",
     ),
     "softmax over rows": (
         lambda m, x: m.s(x),
         {"s": nn.Softmax(2)},
-        "Softmax 's'.* would act along height or width",
+        "Softmax 's'.* would act along an axis",
     ),
     "weights from a map": (
         lambda m, x: F.conv2d(x, m.c(x)),
@@ -1049,19 +1049,19 @@ def computed(m, x):
             "Net gives no map: mean 'mean' .* takes all of a map; cut the",
         ),
         (
-            nn.Sequential(nn.Conv1d(C, C, 3, 2)),
+            nn.Sequential(nn.Conv1d(C, C, 3, 2), down()),
             1,
-            "Conv1d '0' .* is not 2-d: only networks on",
+            r"Conv2d '1' .* takes maps of 2, and those .* have 1 \(axes\)",
         ),
         (
-            Net(lambda m, x: F.max_pool3d(x, 2)),
+            Net(lambda m, x: F.max_pool3d(m.a(x), 2), a=down()),
             1,
-            "max_pool3d 'max_pool3d' .* is not 2-d",
+            "max_pool3d 'max_pool3d' .* takes maps of 3, and",
         ),
         (
             Net(lambda m, x: m.a(x), a=nn.Conv2d(C, C, 3, (2, 1))),
             1,
-            "Conv2d 'a'.* has two different strides, 2 and 1",
+            "Conv2d 'a'.* has different strides, 2 and 1",
         ),
         (
             Net(computed, a=down()),

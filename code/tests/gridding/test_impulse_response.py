@@ -1,7 +1,9 @@
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune
@@ -123,6 +125,77 @@ def test_coverage_of_kronecker_convolutions(r1, r2, expected):
 
 def test_max_pooling_spreads_an_impulse():
     assert support(impulse_response(nn.MaxPool2d(3, 1, 1), 7)).sum() == 9
+
+
+CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+
+@given(st.sampled_from([1, 3]), st.lists(windows, min_size=1, max_size=2))
+@settings(max_examples=15)
+def test_sequences_and_volumes(axes, stack):
+    """The fields of lines are those of pictures and volumes."""
+    layers = [
+        CONVOLUTIONS[axes](
+            1, 1, w.kernel, w.stride, w.padding, w.dilation, bias=False
+        )
+        for w in stack
+    ]
+    for layer in layers:
+        nn.init.ones_(layer.weight)
+    field = fields(stack)[-1]
+    size = 2 * field.size + 4 * sum(w.padding for w in stack) * field.jump + 3
+    assume(size < 200 if axes == 1 else size < 45)
+    seen = impulse_response(
+        nn.Sequential(*layers), size, transposed=True, axes=axes
+    )
+    assert seen.shape == (1, 1, *(size,) * axes)
+    touched = support(seen, axes=axes)
+    assert touched.shape == (field.size,) * axes
+    share = touched.double().mean().item()
+    assert share == pytest.approx(coverage(stack, axes=axes))
+    line = torch.tensor(usage(stack), dtype=torch.float64)
+    torch.testing.assert_close(seen.sum(), line.sum() ** axes)
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_an_impulse_along_other_axes(axes):
+    """It turns into the kernel reflected, about the place it is at."""
+    module = CONVOLUTIONS[axes](2, 3, 3, padding=2, dilation=2)
+    kernel = module.weight.detach().double()
+    at = (4, 3, 5)[:axes]
+    out = impulse_response(module, 9, channels=2, at=at, axes=axes)
+    taps = (..., *(slice(p - 2, p + 3, 2) for p in at))
+    spatial = [*range(-axes, 0)]
+    expected = kernel.transpose(0, 1).flip(spatial)
+    torch.testing.assert_close(out[taps], expected)
+    # Nothing lies between the taps, but for rounding beside the biases.
+    torch.testing.assert_close(out.abs().sum(), expected.abs().sum())
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+@pytest.mark.parametrize("rate", [2, 3])
+def test_phases_of_sequences_and_volumes(axes, rate):
+    options = {"channels": 2, "axes": axes, "generator": generator()}
+    for dilation, edges, parts in (
+        (rate, rate**axes, rate**axes),
+        (1, rate ** (2 * axes), 1),
+    ):
+        module = CONVOLUTIONS[axes](2, 2, 3, 1, dilation, dilation)
+        found = phase_graph(module, rate, 3 * rate + 3, **options)
+        assert found.shape == (rate**axes,) * 2
+        assert found.sum() == edges
+        assert components(found) == parts
+
+
+@given(st.integers(1, 9), st.integers(1, 4), st.sampled_from([1, 3]))
+def test_phase_sums_along_other_axes(side, rate, axes):
+    maps = torch.randn(2, *range(side, side + axes), generator=generator())
+    found = phase_sums(maps.double(), rate, axes=axes)
+    assert found.shape == (2, *(rate,) * axes)
+    for starts in itertools.product(range(rate), repeat=axes):
+        own = maps[(..., *(slice(start, None, rate) for start in starts))]
+        expected = own.double().flatten(1).sum(1)
+        torch.testing.assert_close(found[(..., *starts)], expected)
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4))
@@ -263,12 +336,39 @@ def test_components_of_a_chain_and_of_blocks():
         (lambda: impulse_response(conv(1), 8, at=(8, 0)), r"at=\(8, 0\)"),
         (lambda: impulse_response(conv(1), 8, at=(0, -1)), r"at=\(0, -1\)"),
         (lambda: support(torch.zeros(1, 4, 4)), "zero everywhere"),
-        (lambda: phase_sums(torch.zeros(3), 2), r"shape \(3,\)"),
+        (lambda: phase_sums(torch.zeros(3), 2), r"shape \(3,\): needs 2"),
+        (
+            lambda: support(torch.ones(3, 3), axes=3),
+            r"shape \(3, 3\): needs 3",
+        ),
+        (lambda: support(torch.ones(3), axes=0), "axes=0: must be 1, 2 or 3"),
+        (lambda: impulse_response(conv(1), 8, axes=4), "axes=4"),
+        (lambda: graph(conv(1), 2, axes=0), "axes=0"),
+        (
+            lambda: impulse_response(conv(1), 8, at=(4,)),
+            r"at=\(4,\): outside of 8 x 8",
+        ),
+        (
+            lambda: impulse_response(nn.Flatten(2), 8),
+            r"gave shape \(2, 1, 64\), not \(B, C, H, W\); axes= says",
+        ),
+        (
+            lambda: graph(nn.Conv1d(1, 1, 1), 3, size=6, axes=1),
+            "size=6, border=2: leaves less than 3 of the 6",
+        ),
     ],
 )
 def test_wrong_values_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_module_of_other_axes_says_so():
+    with pytest.raises(RuntimeError) as caught:
+        impulse_response(nn.Conv1d(1, 1, 3), 8)
+    assert caught.value.__notes__ == [
+        "The module was given (B, C, H, W): axes=2."
+    ]
 
 
 def test_support_of_one_map_and_of_many():

@@ -453,6 +453,16 @@ def test_gradients(smoothing):
         (lambda: PreFilter(4, kind="gaussian", sigma=0), "sigma=0"),
         (lambda: smooth_(nn.ReLU(), smoothing="gi"), "model=ReLU"),
         (lambda: smooth_(nn.ReLU(), smoothing="tv"), "smoothing='tv'.*ssc"),
+        (
+            lambda: smooth_(nn.Conv3d(1, 1, 3, 1, 2, 2), smoothing="gi"),
+            "model=Conv3d: has no .*; in sequences and volumes nothing",
+        ),
+        (
+            lambda: GroupInteraction(2)(torch.ones(1, 2, 4, 4, 4)),
+            r"\(1, 2, 4, 4, 4\): must be \(B, C, H, W\)",
+        ),
+        (lambda: GroupInteraction(2)(torch.ones(1, 2, 4)), r"\(1, 2, 4\)"),
+        (lambda: SharedConvolution(2)(torch.ones(4, 4, 4)), r"\(4, 4, 4\)"),
         (lambda: meta(NAME, smoothing="tv"), "smoothing='tv'"),
         (
             lambda: GroupInteraction(2)(torch.ones(1, 2, 4, 5)),

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -67,6 +68,31 @@ def test_gains_are_the_frequency_response(height, width, rate):
             torch.testing.assert_close(found[j, k], expected)
     one = 1 % rate
     assert gain(kernel, rate) == max(found[0, one], found[one, 0])
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 9))
+def test_gains_along_a_line_and_in_a_volume(rate, side, seed):
+    """Those of a product of lines are the products of theirs."""
+    lines = [normal(side, seed=seed + i) for i in range(3)]
+    one, two, three = (gains(line, rate, axes=1) for line in lines)
+    assert one.shape == (rate,)
+    cube = torch.einsum("i,j,k->ijk", *lines)
+    found = gains(cube, rate, axes=3)
+    expected = torch.einsum("i,j,k->ijk", one, two, three)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gains(cube[0], rate), torch.outer(two, three))
+    first = 1 % rate
+    assert gain(lines[0], rate, axes=1) == one[first]
+    largest = max(table[first] for table in (one, two, three))
+    assert gain(cube, rate, axes=3) == pytest.approx(largest.item())
+
+
+@pytest.mark.parametrize(("axes", "kind"), [(1, nn.Conv1d), (3, nn.Conv3d)])
+def test_dilated_convolutions_of_lines_and_volumes_pass_their_grid(axes, kind):
+    module = kind(2, 2, 3, dilation=2, padding=2)
+    found = module_gains(module, 2, 8, channels=2, axes=axes)
+    torch.testing.assert_close(found, torch.ones((2,) * axes).double())
 
 
 def test_channels_are_combined_by_energy():
@@ -171,6 +197,34 @@ def test_white_noise_scores_the_area_of_the_squares(rate, halfwidth):
     assert score == pytest.approx(area, rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("axes", "length", "channels"), [(1, 240, 400), (3, 24, 40)]
+)
+def test_scores_of_sequences_and_volumes(axes, length, channels):
+    options = {"axes": axes}
+    side = torch.arange(length)
+    lines = [side.reshape(-1, *(1,) * i) for i in range(axes)]
+    board = (sum(lines) % 2).double()[None, None]
+    assert gridding_score(board, 2, **options).item() == pytest.approx(1)
+    assert gridding_score(board, 3, **options).item() < 1e-9
+    noise = normal(1, channels, *(length,) * axes)
+    score = gridding_score(noise, 2, **options).item()
+    area = (1 - 1 / 2**axes) * 0.5**axes
+    assert score == pytest.approx(area, rel=0.03)
+    # The lines alone: variance between the phases over all variance.
+    means = [
+        noise[(..., *(slice(start, None, 2) for start in starts))]
+        .flatten(2)
+        .mean(2)
+        for starts in itertools.product(range(2), repeat=axes)
+    ]
+    dims = (*range(2, 2 + axes),)
+    found, whole = grid_energy(noise, 2, halfwidth=0, **options)
+    expected = torch.stack(means).var(0, correction=0)
+    total = noise.var(dims, correction=0)
+    torch.testing.assert_close(found / whole, expected / total)
+
+
 @pytest.mark.parametrize("rate", [2, 4])
 def test_smooth_phases_that_differ_are_a_grid(rate):
     side = 96
@@ -236,7 +290,16 @@ MAPS = torch.zeros(1, 1, 20, 24)
         (lambda: gain(torch.tensor([[1.0, -1.0]]), 2), "kernel: sums to 0"),
         (lambda: module_gains(nn.Identity(), 0, 9), "rate=0"),
         (lambda: gridding_score(MAPS, 0), "rate=0"),
-        (lambda: gridding_score(MAPS[0], 2), r"shape \(1, 20, 24\)"),
+        (
+            lambda: gridding_score(MAPS[0], 2),
+            r"shape \(1, 20, 24\): with axes=2 they must be \(B, C, H, W\)",
+        ),
+        (
+            lambda: gridding_score(MAPS, 2, axes=3),
+            r"\(1, 1, 20, 24\): with axes=3 .*\(B, C, D, H, W\)",
+        ),
+        (lambda: gridding_score(MAPS, 2, axes=0), "axes=0"),
+        (lambda: gains(TAPS, 2, axes=4), "axes=4"),
         (lambda: gridding_score(MAPS, 2, halfwidth=0.5), r"halfwidth=0\.5"),
         (lambda: gridding_score(MAPS, 2, halfwidth=-1), "halfwidth=-1"),
         (lambda: gridding_score(MAPS, 4), "rate=4.* at least 24"),

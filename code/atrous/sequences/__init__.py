@@ -1,0 +1,1 @@
+"""Networks on sequences, (B, C, T): causal ones, and those of audio."""

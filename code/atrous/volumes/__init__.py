@@ -1,0 +1,1 @@
+"""Networks on volumes, (B, C, D, H, W)."""
