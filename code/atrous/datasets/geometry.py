@@ -40,7 +40,7 @@ def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
 def rotation_grid(
     size: tuple[int, int], degrees: float, out: tuple[int, int]
 ) -> Tensor:
-    """Where each pixel of a rotated picture comes from, float64 (h, w, 2).
+    """Where each pixel of a rotated picture comes from, float32 (h, w, 2).
 
     Args:
         size: Height and width of the picture.
@@ -51,13 +51,16 @@ def rotation_grid(
         Row and column in the picture, in pixels, 0 at the first one's centre.
     """
     angle = math.radians(degrees)
-    y, x = torch.meshgrid(
-        *(torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in out),
-        indexing="ij",
+    y, x = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in out)
+    rows = math.sin(angle) * x, math.cos(angle) * y + (size[0] - 1) / 2
+    columns = math.cos(angle) * x, (size[1] - 1) / 2 - math.sin(angle) * y
+    return torch.stack(
+        [
+            along.float() + down.float()[:, None]
+            for along, down in (rows, columns)
+        ],
+        -1,
     )
-    rows = math.sin(angle) * x + math.cos(angle) * y + (size[0] - 1) / 2
-    columns = math.cos(angle) * x - math.sin(angle) * y + (size[1] - 1) / 2
-    return torch.stack([rows, columns], -1)
 
 
 def sample_picture(picture: Tensor, grid: Tensor, fill: Fill) -> Tensor:
