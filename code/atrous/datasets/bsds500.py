@@ -6,10 +6,9 @@ For readers who have the data on disk; nothing is downloaded.
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.sparse import issparse
 
-from atrous.datasets.pairs import Pairs, need
+from atrous.datasets.matlab import matrix_in, read_mat
+from atrous.datasets.pairs import Pairs, need, pairs_by_stem
 
 
 class BSDS500(Pairs):
@@ -31,28 +30,24 @@ class BSDS500(Pairs):
         read-me.
     """
 
+    classes = ("edge",)
+    colours = np.full((1, 3), 255, np.uint8)
+
     def __init__(self, root, split="train", *, transform=None):
         pictures = Path(root, "images", split)
         maps = Path(root, "groundTruth", split)
         need(Path(root), pictures, maps)
-        # An annotation without its picture is missing a file, too.
-        files = *pictures.glob("[!.]*.jpg"), *maps.glob("[!.]*.mat")
-        ids = sorted({file.stem for file in files})
-        pairs = [(pictures / f"{i}.jpg", maps / f"{i}.mat") for i in ids]
+        pairs = pairs_by_stem(pictures, maps, (".jpg",), (".mat",))
         super().__init__(pairs, pictures, transform)
 
     def _read(self, file: Path) -> np.ndarray:
-        try:
-            truth = loadmat(file, variable_names="groundTruth")
-        except Exception as error:  # of many kinds, also for version 7.3
-            raise ValueError(
-                f"{file}: scipy cannot read it: {error}; files of version 7.3 "
-                "are to be saved as version 7"
-            ) from error
-        cells = truth.get("groundTruth")
+        cells = read_mat(file, "groundTruth")
         if cells is None or not cells.size:
             raise ValueError(f"{file}: no groundTruth of any annotator")
-        drawn = [_boundaries(cell, file) for cell in cells.flat]
+        drawn = [
+            matrix_in(cell, "Boundaries", "groundTruth", file)
+            for cell in cells.flat
+        ]
         if len({edges.shape for edges in drawn}) > 1:
             shapes = [edges.shape for edges in drawn]
             raise ValueError(f"{file}: annotators' sizes (H, W) {shapes}")
@@ -60,21 +55,3 @@ class BSDS500(Pairs):
 
     def _check(self, labels: np.ndarray, file: Path) -> np.ndarray:
         return labels  # True or False by construction
-
-
-def _boundaries(cell, file: Path) -> np.ndarray:
-    """What an annotator drew: a struct in a cell, or one of an array."""
-    names = getattr(cell, "dtype", np.dtype(int)).names or ()
-    if "Boundaries" not in names:
-        raise ValueError(
-            f"{file}: groundTruth holds {[*names] or type(cell).__name__}, "
-            "not structs with a field Boundaries"
-        )
-    drawn = cell["Boundaries"]
-    while drawn.dtype == object and drawn.size == 1:
-        drawn = drawn.item()
-    if issparse(drawn):
-        drawn = drawn.toarray()
-    if not isinstance(drawn, np.ndarray) or drawn.ndim != 2:
-        raise ValueError(f"{file}: Boundaries are no matrix (H, W)")
-    return drawn

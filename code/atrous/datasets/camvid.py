@@ -4,7 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from atrous.datasets.pairs import Pairs, labels_from_colours, need, read_rgb
+from atrous.datasets.pairs import (
+    Pairs,
+    labels_from_colours,
+    need,
+    pairs_by_stem,
+    read_rgb,
+)
 
 # Name and colour of all that CamVid's own label maps tell apart in a class.
 # Source: label_colors.txt of the database; order of the classes: issue 16 of
@@ -58,6 +64,7 @@ class CamVid(Pairs):
     """
 
     classes, void = CAMVID_CLASSES, 11
+    colours = np.array(CAMVID_COLOURS, np.uint8)
 
     def __init__(
         self, root, split="train", *, ignore_unknown=False, transform=None
@@ -67,11 +74,9 @@ class CamVid(Pairs):
         found = [folder for folder in either if folder.is_dir()]
         need(Path(root), pictures, *(found or either))
         maps, end = found[0], "" if found[0] == either[0] else "_L"
-        # A label map without its picture is missing a file, too.
-        ids = {file.stem for file in pictures.glob("[!.]*.png")}
-        ids |= {f.stem.removesuffix(end) for f in maps.glob("[!.]*.png")}
-        ids = sorted(ids)
-        pairs = [(pictures / f"{i}.png", maps / f"{i}{end}.png") for i in ids]
+        pairs = pairs_by_stem(
+            pictures, maps, (".png",), (".png",), map_tail=end
+        )
         self.coloured, self.ignore_unknown = bool(end), ignore_unknown
         super().__init__(pairs, pictures, transform)
 

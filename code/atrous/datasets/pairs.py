@@ -6,7 +6,10 @@ where there is none. Where pictures differ in size, batch them one by one, or
 pass a `transform`, from (picture, labels) to the same, that crops them.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import torch
@@ -83,22 +86,29 @@ class Pairs(Dataset):
     """Pairs of files, (picture, label map), of a split that `source` lists.
 
     Attributes:
-        colours: Colour of each label, uint8 (n, 3), that a palette in a label
+        classes: Name of each label, from 0.
+        colours: Colour to paint each label in, uint8 (n, 3).
+        void: Label in the files of what has none.
+        palette: Colour of each label, uint8 (m, 3), that a palette in a label
             map must have; None takes any palette.
+        pairs: The two files of each item.
+        files: The picture file of each item.
 
     Raises:
-        FileNotFoundError: If any is missing: how many, the first three.
-        ValueError: If there is no pair. From an item: if its sizes differ,
-            or a label or colour has no class.
+        FileNotFoundError: If any is missing: how many, the first three. From
+            an item: if a file has gone since.
+        ValueError: If there is no pair. From an item: if a file is no whole
+            picture, the sizes differ, or a label or colour has no class.
     """
 
-    colours = None
+    classes, colours, void, palette = (), np.zeros((0, 3), np.uint8), 255, None
 
     def __init__(self, pairs, source, transform=None):
         need(*(file for pair in pairs for file in pair))
         if not pairs:
             raise ValueError(f"{source}: the split is empty")
         self.pairs, self.transform = pairs, transform
+        self.files = [picture for picture, _ in pairs]
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -115,16 +125,15 @@ class Pairs(Dataset):
         return self.transform(*item) if self.transform else item
 
     def _read(self, file: Path) -> np.ndarray:
-        with Image.open(file) as image:
-            image = ImageOps.exif_transpose(image)
+        with whole_image(file) as image:
             if image.mode not in ("L", "P"):
                 raise ValueError(
                     f"{file}: {image.mode} pixels, not indices; "
                     "labels_from_colours makes indices of colours"
                 )
             labels = np.array(image, np.int64)
-            if self.colours is not None and image.mode == "P":
-                check_palette(labels, image.getpalette(), self.colours, file)
+            if self.palette is not None and image.mode == "P":
+                check_palette(labels, image.getpalette(), self.palette, file)
             return labels
 
     def _check(self, labels: np.ndarray, file: Path) -> np.ndarray:
@@ -138,17 +147,97 @@ def need(*files: Path) -> None:
         raise FileNotFoundError(f"{len(missing)} missing: {missing[:3]}")
 
 
+def files_by_stem(
+    folder: Path, endings: tuple[str, ...], *, tail: str = ""
+) -> dict[str, Path]:
+    """Files of a folder with one of these endings, in any case, by stem.
+
+    Hidden files are left out; macOS writes one beside each. Stems are in
+    Unicode's composed form, in which two systems write the same name alike.
+
+    Args:
+        folder: Not those inside it; one that is missing has no files.
+        endings: Such as (".png",).
+        tail: What a stem must end in; it is cut off.
+
+    Raises:
+        ValueError: If two files have one stem.
+    """
+    found = {}
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        stem = normalize("NFC", file.stem)
+        fits = file.suffix.lower() in endings and stem.endswith(tail)
+        if file.name.startswith(".") or not fits:
+            continue
+        stem = stem.removesuffix(tail)
+        if stem in found:
+            raise ValueError(f"{found[stem]}, {file}: one stem, two files")
+        found[stem] = file
+    return found
+
+
+def pairs_by_stem(
+    pictures: Path,
+    maps: Path,
+    endings: tuple[str, ...],
+    map_endings: tuple[str, ...],
+    *,
+    tail: str = "",
+    map_tail: str = "",
+) -> list[tuple[Path, Path]]:
+    """Pictures and label maps of one stem, by name.
+
+    Where one of the two is missing, it stands as it would be called.
+
+    Args:
+        pictures: Folder of the pictures.
+        maps: Folder of the label maps.
+        endings: Of the pictures, such as (".png",); the first is the usual.
+        map_endings: Of the label maps.
+        tail: What all pictures' stems end in; others are left out.
+        map_tail: What all label maps' stems end in; others are left out.
+    """
+    left = files_by_stem(pictures, endings, tail=tail)
+    right = files_by_stem(maps, map_endings, tail=map_tail)
+    return [
+        (
+            left.get(stem, pictures / f"{stem}{tail}{endings[0]}"),
+            right.get(stem, maps / f"{stem}{map_tail}{map_endings[0]}"),
+        )
+        for stem in sorted(left | right)
+    ]
+
+
+@contextlib.contextmanager
+def whole_image(file: Path) -> Iterator[Image.Image]:
+    """Open a picture file, read to its end and turned as it says.
+
+    Raises:
+        FileNotFoundError: If it is missing.
+        ValueError: If it is no picture, or not a whole one.
+    """
+    need(file)
+    try:
+        with Image.open(file) as image:
+            whole = ImageOps.exif_transpose(image)
+            whole.load()
+    except (OSError, SyntaxError) as error:  # what PIL says of broken files
+        raise ValueError(f"{file}: not a whole picture: {error}") from error
+    yield whole
+
+
 def read_rgb(file: Path) -> np.ndarray:
     """Pixels of a picture file, uint8 (H, W, 3), turned as it says."""
-    with Image.open(file) as image:
-        return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    with whole_image(file) as image:
+        return np.array(image.convert("RGB"))
 
 
 def check_palette(labels, palette, colours, name) -> None:
     """Refuse indices whose colours in a file are other labels' colours.
 
     A label map that a program has quantised anew looks the same and has
-    other indices. Grey levels as a palette say nothing, and pass.
+    other indices. Grey levels as a palette say nothing, and pass; so do
+    labels that have no standard colour.
 
     Args:
         labels: Indices, (H, W).
@@ -160,6 +249,7 @@ def check_palette(labels, palette, colours, name) -> None:
         ValueError: If a used index has another colour than the standard one.
     """
     used = np.unique(labels)
+    used = used[used < len(colours)]
     palette = np.array(palette + [0] * (768 - len(palette))).reshape(-1, 3)
     found, standard = palette[used], np.asarray(colours)[used]
     grey = (found == used[:, None]).all()

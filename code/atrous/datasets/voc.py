@@ -26,15 +26,21 @@ class PascalVOC(Pairs):
         Everingham & Winn, VOC2012 development kit, sections 2.2 and 2.6.
     """
 
-    classes, void, colours = VOC_CLASSES, 255, voc_colour_map()
+    classes, colours = VOC_CLASSES, voc_colour_map(21)
+    palette = voc_colour_map()  # of the borders, 255, too
 
     def __init__(self, root, split="train", *, labels=None, transform=None):
         maps = Path(root, labels or "SegmentationClass")
         pictures = Path(root, "JPEGImages")
         source = Path(root, "ImageSets", "Segmentation", f"{split}.txt")
         need(Path(root), source)
-        lines = source.read_text(encoding="utf-8-sig").splitlines()
-        first = [Path(line.split()[0]).name for line in lines if line.strip()]
-        ids = [name.removesuffix(".jpg") for name in first]
+        ids = listed(source)
         pairs = [(pictures / f"{i}.jpg", maps / f"{i}.png") for i in ids]
         super().__init__(pairs, source, transform)
+
+
+def listed(source: Path) -> list[str]:
+    """IDs in a list: a line is an ID, or paths the first of which holds it."""
+    lines = source.read_text(encoding="utf-8-sig").splitlines()
+    first = [Path(line.split()[0]).name for line in lines if line.strip()]
+    return [name.removesuffix(".jpg") for name in first]
