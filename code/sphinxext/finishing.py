@@ -17,14 +17,26 @@ from sphinx.application import Sphinx
 
 # Settings that scripts in the page read while it is being read.
 AT_ONCE = "documentation_options.js"
-SEARCH_ONLY = ("searchtools.js", "language_data.js", "searchindex.js")
+# Of Sphinx's own search, whose place `searching` takes; and icons that the
+# web font has, too.
+DROPPED = (
+    "fontawesome.js",
+    "language_data.js",
+    "searchindex.js",
+    "searchtools.js",
+    "sphinx_highlight.js",
+)
 MAP = re.compile(r"//# sourceMappingURL=\S+\s*")
 UNUSED = (
+    "../searchindex.js",
     AT_ONCE,  # it stands in the pages
+    "language_data.js",
     "locales",
     "sbt-webpack-macros.html",
     "scripts/fontawesome.js",
     "scripts/fontawesome.js.LICENSE.txt",
+    "searchtools.js",
+    "sphinx_highlight.js",
     "webpack-macros.html",
 )
 LONGEST_DESCRIPTION = 155  # characters that a search engine shows
@@ -48,15 +60,14 @@ def describe(app: Sphinx, page, template, context, doctree) -> None:
     )
 
 
-def order_head(soup: BeautifulSoup, options: str, *, searches: bool) -> None:
+def order_head(soup: BeautifulSoup, options: str) -> None:
     """Let no script hold the page up, and drop what it does not use.
 
     The file of `options` is needed at once: it moves into the page.
     """
     head = soup.head
-    dropped = ("fontawesome.js", *(() if searches else SEARCH_ONLY))
     for script in head.select("script[src]"):
-        if any(name in script["src"] for name in dropped):
+        if any(name in script["src"] for name in DROPPED):
             script.decompose()
         elif AT_ONCE in script["src"]:
             script.attrs = {}
@@ -120,7 +131,7 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
         if static in path.parents or path == out / "index.html":
             continue
         soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
-        order_head(soup, options, searches=path.name == "search.html")
+        order_head(soup, options)
         mend(soup)
         measure(soup, path.parent)
         path.write_text(str(soup), encoding="utf-8")

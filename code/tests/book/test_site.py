@@ -22,6 +22,7 @@ HEAD = """<head><meta name="viewport" content="a"/>
 <script data-a="b" src="_static/two.js?v=2"></script>
 <script defer src="_static/three.js"></script>
 <script defer src="_static/scripts/fontawesome.js?digest=1"></script>
+<script defer src="_static/sphinx_highlight.js"></script>
 <script src="searchindex.js"></script></head>"""
 
 
@@ -43,7 +44,7 @@ def soup_of(page):
 
 def test_scripts_wait_and_keep_their_order():
     soup = soup_of(f"{HEAD}<body>")
-    finishing.order_head(soup, "let y = 2;", searches=False)
+    finishing.order_head(soup, "let y = 2;")
     assert list(scripts(soup).items()) == [
         ("one.js", True),
         ("two.js", True),
@@ -53,12 +54,6 @@ def test_scripts_wait_and_keep_their_order():
     assert inline == ["let x = 1;", "let y = 2;"]
     assert [tag["content"] for tag in soup.find_all("meta")] == ["a"]
     assert not soup.find("link")
-
-
-def test_the_search_page_keeps_its_index():
-    soup = soup_of(f"{HEAD}<body>")
-    finishing.order_head(soup, "", searches=True)
-    assert scripts(soup)["searchindex.js"]
 
 
 def test_tags_are_mended():

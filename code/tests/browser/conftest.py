@@ -1,6 +1,7 @@
 import os
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
 from built_site import SITE, chromium, missing
@@ -68,3 +69,23 @@ def visit(browser, server):
     for context in contexts:
         context.close()
     assert not wrong
+
+
+@pytest.fixture
+def faults():
+    """What axe finds wrong with a page: rules, and what breaks them."""
+
+    def faults(page):
+        # Left to itself it fetches what sheets import from beside the page.
+        # The last rule, that a control is named as it reads, is off by
+        # default.
+        named = {"label-content-name-mismatch": {"enabled": True}}
+        options = {"preload": False, "rules": named}
+        found = Axe().run(page, options=options).response
+        assert len(found["passes"]) > 20
+        return [
+            {rule["id"]: [node["target"] for node in rule["nodes"]]}
+            for rule in found["violations"]
+        ]
+
+    return faults

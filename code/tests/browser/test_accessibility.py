@@ -5,7 +5,6 @@ import json
 
 import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 
 from built_site import contents, pages
@@ -74,20 +73,11 @@ FORMS = [
 
 
 @pytest.mark.parametrize(("name", "theme", "width"), FORMS)
-def test_axe_finds_nothing(visit, name, theme, width):
+def test_axe_finds_nothing(visit, faults, name, theme, width):
     page = visit(name, width=width, color_scheme=theme, mounted=True)
     assert page.locator("html").get_attribute("data-theme") == theme
-    # Left to itself it fetches what sheets import from beside the page.
-    # The last rule, that a control is named as it reads, is off by default.
-    named = {"label-content-name-mismatch": {"enabled": True}}
-    options = {"preload": False, "rules": named}
-    found = Axe().run(page, options=options).response
-    assert len(found["passes"]) > 20
-    faults = [
-        {rule["id"]: [node["target"] for node in rule["nodes"]]}
-        for rule in found["violations"]
-    ]
-    assert not faults, json.dumps(faults, indent=1)
+    found = faults(page)
+    assert not found, json.dumps(found, indent=1)
 
 
 @pytest.mark.parametrize("name", PAGES)

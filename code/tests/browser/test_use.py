@@ -1,4 +1,4 @@
-"""What a reader does with a page: copies, searches, changes its colours."""
+"""What a reader does with a page: copies, changes its colours."""
 
 import jupytext
 import pytest
@@ -65,51 +65,6 @@ def test_a_copy_button_is_pressed(visit):
     cell.locator("button.copybtn").click()
     text = page.evaluate("navigator.clipboard.readText()")
     assert text.strip() in [*sources("chapters/operator")]
-
-
-@pytest.mark.parametrize("place", ["http", "file"])
-@pytest.mark.parametrize(
-    ("words", "chapter"),
-    [
-        ("permutohedral", "DeepLab v2"),
-        ("multi-grid", "DeepLab v3"),
-        ("gridding", "Gridding"),
-        ("receptive field", "The dilated convolution"),
-    ],
-)
-def test_the_search_finds(visit, place, words, chapter):
-    query = f"search.html?q={words.replace(' ', '+')}"
-    base = "" if place == "http" else f"{SITE.as_uri()}/"
-    page = visit(base + query)
-    link = page.locator("#search-results li a[href*='chapters/']").filter(
-        has_text=chapter
-    )
-    link.first.wait_for()
-    page.locator("#search-results p.search-summary").wait_for()
-    page.wait_for_timeout(500)
-    link.first.click()
-    page.wait_for_load_state()
-    assert "/chapters/" in page.url
-
-
-def test_the_search_button_and_its_keys(visit):
-    page = visit("chapters/drn.html")
-    page.locator("button.search-button__button:visible").first.click()
-    page.keyboard.type("bilateral")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/search.html?q=bilateral*")
-    page.locator("#search-results li a").first.wait_for()
-    page.goto(page.url.split("search.html")[0] + "chapters/drn.html")
-    page.keyboard.press("Control+k")
-    page.keyboard.type("crf")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/search.html?q=crf*")
-    page.locator("#search-results li a").first.wait_for()
-
-
-def test_a_search_without_a_result_says_so(visit):
-    page = visit("search.html?q=qwxyzzy")
-    page.get_by_text("did not match any documents").wait_for()
 
 
 @pytest.mark.parametrize("place", ["http", "file"])
