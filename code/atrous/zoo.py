@@ -30,6 +30,7 @@ from atrous.segmentation import (
 from atrous.segmentation.base import Segmenter
 
 SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
+    "dilation_front_end": dilationnet.FrontEnd,
     **{
         name: partial(dilationnet.DilationNet, **options)
         for name, options in dilationnet.RELEASED.items()
