@@ -161,22 +161,31 @@ class Views(Dataset):
         picture, labels = augmentation(
             *with_margin(*item, recipe.data), Generator().manual_seed(seed)
         )
-        self._check(labels, index)
+        check_labels(labels, recipe, self.dataset, index)
         return recipe.pixels(picture), labels
 
-    def _check(self, labels: Tensor, index: int) -> None:
-        """Refuse labels here: on a GPU they would end the process."""
-        classes = self.recipe.network.options.get("num_classes")
-        if classes is None or labels.is_floating_point():
-            return
-        wrong = labels[(labels != IGNORE) & (labels >= classes)]
-        if wrong.numel():
-            files = getattr(self.dataset, "files", None)
-            place = files[index] if files else f"item {index}"
-            raise ValueError(
-                f"{place}: label {wrong.max()}, but the network has {classes} "
-                "classes; set network.options.num_classes"
-            )
+
+def check_labels(
+    labels: Tensor, recipe: Recipe, dataset: Dataset, index: int
+) -> None:
+    """Refuse labels that are no class, before a GPU meets them.
+
+    There they would end the process, without a word of which picture.
+
+    Raises:
+        ValueError: If there is one; names the picture.
+    """
+    classes = recipe.network.options.get("num_classes")
+    if classes is None or labels.is_floating_point():
+        return
+    wrong = labels[(labels != IGNORE) & (labels >= classes)]
+    if wrong.numel():
+        files = getattr(dataset, "files", None)
+        place = files[index] if files else f"item {index}"
+        raise ValueError(
+            f"{place}: label {wrong.max()}, but the network has {classes} "
+            "classes; set network.options.num_classes"
+        )
 
 
 def with_void(
@@ -256,6 +265,7 @@ class _Counts(Dataset):
 
     def __getitem__(self, index: int) -> Tensor:
         _, labels = with_void(*self.dataset[index], self.recipe.data)
+        check_labels(labels, self.recipe, self.dataset, index)
         classes = self.recipe.network.options["num_classes"]
         return torch.bincount(labels[labels != IGNORE], minlength=classes)
 

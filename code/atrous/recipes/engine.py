@@ -173,7 +173,10 @@ class Run:
         known = file.exists()
         self.process.agree(known, f"{SHARES} in the folder")
         if known:
-            shares = torch.tensor(json.loads(file.read_text()))
+            # In the type that they were counted in, so that nothing moves.
+            shares = torch.tensor(
+                json.loads(file.read_text()), dtype=torch.float64
+            )
         else:
             shares = class_shares(
                 self.dataset,

@@ -1,5 +1,6 @@
 """What a run writes while it goes: lines, curves, pictures, a progress bar."""
 
+import os
 import re
 from pathlib import Path
 
@@ -50,8 +51,8 @@ class Logbook:
             return
         if tensorboard:
             self.curves = _writer(folder, done)
-        self.file = (folder / LOG).open("a+", encoding="utf-8")
-        self._forget(done)
+        _forget(folder / LOG, done)
+        self.file = (folder / LOG).open("a", encoding="utf-8")
         # None: where nobody looks at a terminal there is no bar.
         self.bar = tqdm(total=total, initial=done, disable=None, unit="it")
 
@@ -90,18 +91,22 @@ class Logbook:
             if part is not None:
                 part.close()
 
-    def _forget(self, done: int) -> None:
-        """Take out the lines of iterations that will be run again."""
-        self.file.seek(0)
-        lines = self.file.readlines()
-        kept = []
-        for line in lines:
-            found = ITERATION.match(line)
-            if not found or int(found[1]) <= done:
-                kept.append(line)
-        if len(kept) < len(lines):
-            self.file.truncate(0)
-            self.file.writelines(kept)
+
+def _forget(log: Path, done: int) -> None:
+    """Take out the lines of iterations that will be run again."""
+    if not log.exists():
+        return
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+    found = [ITERATION.match(line) for line in lines]
+    kept = [
+        line
+        for line, match in zip(lines, found, strict=True)
+        if line.endswith("\n") and (not match or int(match[1]) <= done)
+    ]
+    if kept != lines:
+        shorter = log.with_suffix(".shorter")
+        shorter.write_text("".join(kept), encoding="utf-8")
+        os.replace(shorter, log)
 
 
 def _writer(folder: Path, done: int):

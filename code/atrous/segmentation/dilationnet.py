@@ -125,12 +125,15 @@ class FrontEnd(Unpadded):
         align_corners: Whether the upsampling aligns corners.
 
     Source:
-        Yu & Koltun, arXiv:1511.07122, section 4.
+        Yu & Koltun, arXiv:1511.07122, section 4; scores start from
+        N(0, 0.001^2) as in fyu/dilation.
     """
 
     def __init__(self, num_classes: int = 21, *, align_corners: bool = False):
         super().__init__(num_classes, align_corners=align_corners)
         self.layers = SpecStack(front_end_layers(num_classes), 3)
+        nn.init.normal_(self.layers.final.weight, std=0.001)
+        nn.init.zeros_(self.layers.final.bias)
 
     def logits_of_padded(self, x: Tensor) -> Tensor:
         """Logits (B, C, H', W') of pictures that bring their margin.
