@@ -8,7 +8,7 @@ order decides what is seen.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -51,12 +51,14 @@ def steps(low: float, high: float, by: float) -> tuple[float, ...]:
     return tuple(round(low + i * by, 9) for i in range(count))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Augmentation:
-    """A random view of a picture and its labels; pads labels with 255.
+    """A random view of a picture and its labels, as a recipe says it.
 
     Each step is left out where its option is not given. The picture is
     interpolated bilinearly, and each label is copied from the nearest pixel.
+    Whatever stands beyond the border is labelled `IGNORE`. Printed are the
+    options that differ from these.
 
     Attributes:
         rotation: Up to so many degrees either way, about the centre.
@@ -88,6 +90,14 @@ class Augmentation:
 
     Raises:
         ValueError: If an option does not make sense, which is named.
+
+    Source:
+        The released code of DeepLab, DRN, ESPNet, LiteSeg and torchvision has
+        one or another of the options; each recipe says which.
+
+    Departs:
+        DRN shrinks by Lanczos's filter, enlarges by a cubic one, and rotates
+        by whole degrees. VainF's DeepLab labels what it pads background.
     """
 
     rotation: float = 0
@@ -111,38 +121,45 @@ class Augmentation:
     order: tuple[str, ...] = _STEPS
 
     def __post_init__(self):
-        for name, wanted, fine in self._demands():
+        for name, fine, wanted in self._demands():
             if not fine:
                 value = getattr(self, name)
                 raise ValueError(f"{name}={value!r}: must be {wanted}")
 
     def _demands(self):
-        """Name of each option, what it must be, and whether it is."""
+        """Name of each option, whether it is fine, and what it must be."""
+        parts = "flip", "flip_vertical", "brightness", "contrast", "saturation"
+        for name in parts:
+            yield name, 0 <= getattr(self, name) <= 1, "in 0..1"
         for name in "size", "crop":
             value = getattr(self, name)
-            yield name, "two sizes", value is None or _two_sizes(value)
-        for name in "flip", "flip_vertical":
-            yield name, "in 0..1", 0 <= getattr(self, name) <= 1
-        for name in "brightness", "contrast", "saturation":
-            yield name, "in 0..1", 0 <= getattr(self, name) <= 1
-        yield "rotation", "in 0..180", 0 <= self.rotation <= 180
-        yield "trim", "0 or more", self.trim >= 0
-        yield "small", '"pad" or "stretch"', self.small in ("pad", "stretch")
-        scales = self.scales
-        if not isinstance(scales, Uniform | None):
-            fine = len(scales) > 0 and all(s > 0 for s in scales)
-            yield "scales", "positive factors, one or more", fine
+            fine = value is None or (len(value) == 2 and min(value) >= 1)
+            yield name, fine, "a height and a width"
+        yield "rotation", 0 <= self.rotation <= 180, "in 0..180"
+        yield "short_side", _least(self.short_side) >= 1, "1 or more"
+        yield "scales", _least(self.scales) > 0, "more than 0"
+        yield "trim", self.trim >= 0, "0 or more"
         fine = self.area is None or 0 < self.area.high <= 1
-        yield "area", "a part of the picture, in 0..1", fine
+        yield "area", fine, "a part of the picture, up to 1"
+        yield "aspect", self.aspect.low > 0, "more than 0"
         fine = self.crop is not None or not (self.area or self.centre)
-        yield "crop", "given with area or centre", fine
+        yield "crop", fine, "given with area or centre"
+        yield "small", self.small in ("pad", "stretch"), '"pad" or "stretch"'
         fill = self.pad_picture
         fine = fill == "reflect" or (
             len(fill) == 3 and all(0 <= float(c) <= 1 for c in fill)
         )
-        yield "pad_picture", '"reflect" or three numbers in 0..1', fine
+        yield "pad_picture", fine, '"reflect" or a colour in 0..1'
         fine = sorted(self.order) == sorted(_STEPS)
-        yield "order", f"{_STEPS} in any order", fine
+        yield "order", fine, f"{_STEPS} in any order"
+
+    def __repr__(self):
+        given = [
+            f"{option.name}={getattr(self, option.name)!r}"
+            for option in fields(self)
+            if getattr(self, option.name) != option.default
+        ]
+        return f"Augmentation({', '.join(given)})"
 
     def __call__(
         self, picture: Tensor, labels: Tensor, generator: Generator
@@ -156,15 +173,16 @@ class Augmentation:
             generator: Of the CPU. All random numbers come from it.
 
         Raises:
-            ValueError: If the shapes do not fit.
+            ValueError: If the shapes or the type of the labels do not fit.
         """
         if labels.ndim == 0:
-            there = torch.zeros(picture.shape[-2:], dtype=torch.uint8)
-            return self(picture, there, generator)[0], labels
-        if labels.shape != picture.shape[-2:]:
+            nowhere = labels.expand(picture.shape[-2:])
+            return self(picture, nowhere, generator)[0], labels
+        fine = labels.dtype == torch.int64
+        if not fine or labels.shape != picture.shape[-2:]:
             raise ValueError(
-                f"labels={tuple(labels.shape)}: must be (H, W) of the picture "
-                f"{tuple(picture.shape)}, or () for a class"
+                f"labels {labels.dtype} {tuple(labels.shape)}: must be int64 "
+                f"(H, W) of the picture {tuple(picture.shape)}, or ()"
             )
         for step in self.order:
             picture, labels = getattr(self, f"_{step}")(
@@ -199,7 +217,10 @@ class Augmentation:
         size = tuple(max(1, n) for n in size)
         picture, labels = self._stretch(picture, labels, size)
         if self.trim and _draw(generator, 0, 1) < 0.5:
-            y, x = (_whole(generator, self.trim + 1) for _ in size)
+            y, x = (
+                min(_whole(generator, self.trim + 1), (n - 1) // 2)
+                for n in size
+            )
             part = slice(y, size[0] - y), slice(x, size[1] - x)
             picture, labels = picture[:, *part], labels[part]
         return self._stretch(picture, labels, size)
@@ -313,7 +334,7 @@ class Augmented(Dataset):
     def __getitem__(self, index: int):
         place = index % len(self)
         state = np.random.SeedSequence((self.seed, self.epoch, place))
-        seed = int(state.generate_state(1, np.uint64)[0] >> 1)
+        seed = int(state.generate_state(1, np.uint64)[0])
         generator = Generator().manual_seed(seed)
         return self.augmentation(*self.dataset[index], generator)
 
@@ -339,8 +360,12 @@ def _anchor(picture: Tensor, which: int) -> Tensor:
     return grey.mean() if which == 1 else grey
 
 
-def _two_sizes(value) -> bool:
-    return len(value) == 2 and all(int(n) == n > 0 for n in value)
+def _least(value) -> float:
+    """The least that an option may draw; 1 if it is not given."""
+    if isinstance(value, Uniform):
+        return value.low
+    values = value if isinstance(value, Sequence) else (value,)
+    return min((1 if v is None else v for v in values), default=0)
 
 
 def _not_negative(name: str, value: int) -> None:

@@ -24,7 +24,7 @@ class Source:
     Attributes:
         title: What it is called.
         task: "segmentation", "edges" or "classification".
-        splits: Pictures of each split as published; empty if any may be.
+        splits: Pictures of each split as published.
         origin: Where it comes from.
         size: How large it is.
         layout: What the folder holds.
@@ -46,7 +46,7 @@ def open_split(name: str, root, split: str, *, transform=None) -> Dataset:
     Args:
         name: In `DATASETS`.
         root: The folder.
-        split: One of the data set's.
+        split: One of the data set's, or of lists or folders of your own.
         transform: From (picture, labels) to the same.
 
     Returns:
@@ -54,23 +54,20 @@ def open_split(name: str, root, split: str, *, transform=None) -> Dataset:
         maps.
 
     Raises:
-        ValueError: If the name or the split is unknown; or as the reader.
+        ValueError: If the name is unknown; or as the reader.
         FileNotFoundError: If anything is missing: what, where it comes from,
             how large it is and where it is to lie.
     """
     if name not in DATASETS:
         raise ValueError(f"name={name!r}: must be in {[*DATASETS]}")
     source = DATASETS[name]
-    if source.splits and split not in source.splits:
-        raise ValueError(
-            f"split={split!r}: {name} has {[*source.splits]} only"
-        )
     try:
         return source.open(Path(root), split, transform)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"{error}\n{source.title} comes from {source.origin} "
-            f"({source.size}); {root} is to hold {source.layout}"
+            f"{error}\nsplit={split!r} of {source.title}, which comes from "
+            f"{source.origin} ({source.size}) and has the splits "
+            f"{[*source.splits]}; {root} is to hold {source.layout}"
         ) from error
 
 
@@ -95,7 +92,7 @@ def _open_voc(root, split, transform):
 
 def _open_augmented_voc(root, split, transform):
     voc = _voc_root(root)
-    if split != "train":
+    if split not in ("train", "train_aug", "trainaug"):
         return PascalVOC(voc, split, transform=transform)
     ready = (voc / "SegmentationClassAug").is_dir()
     sbd = None if ready else root / "benchmark_RELEASE" / "dataset"

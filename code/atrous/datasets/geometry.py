@@ -7,7 +7,6 @@ the pixel. A picture is interpolated and a label never is.
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -41,7 +40,7 @@ def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
 def rotation_grid(
     size: tuple[int, int], degrees: float, out: tuple[int, int]
 ) -> Tensor:
-    """Where each pixel of a rotated picture comes from, float64 (h, w, 2).
+    """Where each pixel of a rotated picture comes from, float32 (h, w, 2).
 
     Args:
         size: Height and width of the picture.
@@ -52,13 +51,16 @@ def rotation_grid(
         Row and column in the picture, in pixels, 0 at the first one's centre.
     """
     angle = math.radians(degrees)
-    y, x = torch.meshgrid(
-        *(torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in out),
-        indexing="ij",
+    y, x = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in out)
+    rows = math.sin(angle) * x, math.cos(angle) * y + (size[0] - 1) / 2
+    columns = math.cos(angle) * x, (size[1] - 1) / 2 - math.sin(angle) * y
+    return torch.stack(
+        [
+            along.float() + down.float()[:, None]
+            for along, down in (rows, columns)
+        ],
+        -1,
     )
-    rows = math.sin(angle) * x + math.cos(angle) * y + (size[0] - 1) / 2
-    columns = math.cos(angle) * x - math.sin(angle) * y + (size[1] - 1) / 2
-    return torch.stack([rows, columns], -1)
 
 
 def sample_picture(picture: Tensor, grid: Tensor, fill: Fill) -> Tensor:
@@ -69,19 +71,30 @@ def sample_picture(picture: Tensor, grid: Tensor, fill: Fill) -> Tensor:
         grid: As `rotation_grid` gives.
         fill: Colour beyond the border, or "reflect".
     """
-    # grid_sample wants x before y, and -1 and 1 at the outermost centres.
-    last = torch.tensor(picture.shape[-2:], dtype=grid.dtype) - 1
-    places = (2 * grid / last.clamp(min=1) - 1).flip(-1).to(picture.dtype)
+    size = picture.shape[-2:]
     reflect = fill == "reflect"
+    if reflect:
+        lines = zip(grid.unbind(-1), size, strict=True)
+        grid = torch.stack([mirror(line, n) for line, n in lines], -1)
+    # grid_sample wants x before y, and -1 and 1 at the border of the picture,
+    # half a pixel beyond the outermost centres.
+    places = (2 * grid + 1) / torch.tensor(size) - 1
     colour = 0 if reflect else picture.new_tensor(fill)[:, None, None]
     sampled = F.grid_sample(
         (picture - colour)[None],
-        places[None],
+        places.flip(-1).to(picture.dtype)[None],
         mode="bilinear",
-        padding_mode="reflection" if reflect else "zeros",
-        align_corners=True,
+        padding_mode="border" if reflect else "zeros",
+        align_corners=False,
     )
     return sampled[0] + colour
+
+
+def mirror(places: Tensor, size: int) -> Tensor:
+    """Places on a line of pixels, mirrored about the outermost as needed."""
+    period = max(1, 2 * (size - 1))
+    places = places % period
+    return torch.minimum(places, period - places).clamp(max=size - 1)
 
 
 def sample_labels(labels: Tensor, grid: Tensor, fill: int) -> Tensor:
@@ -109,15 +122,14 @@ def pad_to(
     missing = [max(0, n - m) for n, m in zip(size, x.shape[-2:], strict=True)]
     if not any(missing):
         return x
-    before = [n // 2 if around else 0 for n in missing]
-    amounts = [(b, n - b) for b, n in zip(before, missing, strict=True)]
-    if fill == "reflect":  # torch's own stops at the size of the picture
-        margins = [(0, 0)] * (x.ndim - 2) + amounts
-        return torch.from_numpy(np.pad(x.numpy(), margins, mode="reflect"))
-    shape = [m + n for m, n in zip(x.shape[-2:], missing, strict=True)]
-    colour = x.new_tensor(fill)
-    padded = colour[..., None, None].expand(*x.shape[:-2], *shape).clone()
-    top, left = before
+    top, left = (n // 2 if around else 0 for n in missing)
+    height, width = (m + n for m, n in zip(x.shape[-2:], missing, strict=True))
+    if fill == "reflect":
+        rows = mirror(torch.arange(height) - top, x.shape[-2])
+        columns = mirror(torch.arange(width) - left, x.shape[-1])
+        return x[..., rows[:, None], columns]
+    colour = x.new_tensor(fill)[..., None, None]
+    padded = colour.expand(*x.shape[:-2], height, width).clone()
     padded[..., top : top + x.shape[-2], left : left + x.shape[-1]] = x
     return padded
 

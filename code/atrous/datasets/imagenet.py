@@ -39,7 +39,7 @@ class ImageNet(Dataset):
     def __init__(self, root, split="train", *, transform=None):
         folder, train = Path(root, split), Path(root, "train")
         need(Path(root), folder)
-        if any(map(_is_picture, os.scandir(folder))):
+        if _pictures(folder):
             raise ValueError(
                 f"{folder}: pictures beside the classes' folders; move each "
                 "into the folder of its class"
@@ -55,8 +55,7 @@ class ImageNet(Dataset):
         self.files, self.labels = [], []
         for label, name in enumerate(names):
             if (folder / name).is_dir():
-                entries = filter(_is_picture, os.scandir(folder / name))
-                found = sorted(entry.path for entry in entries)
+                found = _pictures(folder / name)
                 self.files += found
                 self.labels += [label] * len(found)
         if not self.files:
@@ -72,18 +71,20 @@ class ImageNet(Dataset):
         return self.transform(*item) if self.transform else item
 
 
+def _visible(folder: Path) -> list[os.DirEntry]:
+    """What a folder holds, by name, hidden ones left out."""
+    with os.scandir(folder) as entries:
+        found = [entry for entry in entries if entry.name[0] != "."]
+    return sorted(found, key=lambda entry: entry.name)
+
+
 def _folders(folder: Path) -> list[str]:
-    """Names of the folders inside, hidden ones left out."""
-    return sorted(
-        entry.name
-        for entry in os.scandir(folder)
-        if entry.is_dir() and not entry.name.startswith(".")
-    )
+    return [entry.name for entry in _visible(folder) if entry.is_dir()]
 
 
-def _is_picture(entry: os.DirEntry) -> bool:
-    return (
-        entry.name.lower().endswith(_ENDINGS)
-        and not entry.name.startswith(".")
-        and entry.is_file()
-    )
+def _pictures(folder: Path) -> list[str]:
+    return [
+        entry.path
+        for entry in _visible(folder)
+        if entry.name.lower().endswith(_ENDINGS) and entry.is_file()
+    ]

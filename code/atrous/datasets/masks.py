@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 
@@ -54,70 +55,72 @@ class MaskFolder(Pairs):
         need(pictures, masks)
         pairs = pairs_by_stem(pictures, masks, _PICTURES, _MASKS)
         if chosen is not None:
-            both = {picture.stem: (picture, mask) for picture, mask in pairs}
+            both = {normalize("NFC", pair[0].stem): pair for pair in pairs}
             pairs = [
                 both.get(i, (pictures / f"{i}.jpg", masks / f"{i}.png"))
                 for i in chosen
             ]
         super().__init__(pairs, pictures, transform)
-        self._describe(root / "classes.json")
+        self._describe(root)
 
-    def _describe(self, file: Path) -> None:
-        """Take classes and colours from the file, or from the masks."""
+    def _describe(self, root: Path) -> None:
+        """Take classes and colours from classes.json, or from the masks."""
+        file = root / "classes.json"
         given = _read_json(file) if file.exists() else {}
-        self.by_colour = given.get("read", "indices") == "colours"
-        self.void = given.get("ignored", IGNORE)
-        colours = given.get("colours")
-        self.palette = colours and np.array(colours, np.uint8)
-        self.classes = tuple(given.get("classes") or map(str, self._count()))
-        if colours is None:
+        self.by_colour = given.get("read") == "colours"
+        self.void, self.void_colour = given.get("ignored", IGNORE), None
+        if not isinstance(self.void, int):
+            self.void, self.void_colour = IGNORE, self.void
+        names = given.get("classes")
+        if "colours" in given:
+            self.palette = self.colours = _colours(given["colours"], file)
+            names = names or range(len(self.palette))
+        elif names is None:
+            names = range(self._highest(root) + 1)
+        self.classes = tuple(map(str, names))
+        if self.palette is None:
             self.colours = voc_colour_map(len(self.classes))
-        else:
-            self.colours = self.palette
         if len(self.colours) != len(self.classes):
             raise ValueError(
-                f"{file}: {len(self.classes)} classes, {len(colours)} colours"
+                f"{file}: {len(self.classes)} classes, but "
+                f"{len(self.colours)} colours"
             )
 
-    def _count(self) -> range:
-        """Labels of which the highest is in a mask; with colours, theirs."""
-        if self.palette is not None:
-            return range(len(self.palette))
+    def _highest(self, root: Path) -> int:
+        """Highest label in the masks of all splits, which share classes."""
         found = set()
-        for _, mask in self.pairs:
-            found |= {*np.unique(self._read(mask)).tolist()}
-        found = sorted(found - {self.void})
-        if not found or not 1 <= found[-1] < IGNORE:
+        for folder in root.glob("masks"), root.glob("*/masks"):
+            for file in (f for top in folder for f in top.rglob("[!.]*")):
+                if file.suffix.lower() in _MASKS:
+                    found |= {*np.unique(self._read(file)).tolist()}
+        labels = sorted(found - {self.void})
+        if not labels or not 1 <= labels[-1] < IGNORE:
             raise ValueError(
-                f"{self.pairs[0][1].parent}: the labels {found[:3]}.. are no "
-                f"two classes below {IGNORE}; say in classes.json how to read "
-                "them"
+                f"{root}: the masks' labels {labels[-3:]} and {self.void} for "
+                "none are not those of two classes or more; say in "
+                "classes.json how to read them"
             )
-        return range(found[-1] + 1)
+        return labels[-1]
 
     def _read(self, file: Path) -> np.ndarray:
         with whole_image(file) as image:
-            indices = image.mode in _INDICES and not self.by_colour
-            if indices:
+            if image.mode in _INDICES and not self.by_colour:
                 labels = np.array(image).astype(np.int64)
                 if self.palette is not None and image.mode == "P":
-                    standard = self.palette
-                    check_palette(labels, image.getpalette(), standard, file)
+                    palette = image.getpalette()
+                    check_palette(labels, palette, self.palette, file)
                 return labels
-            pixels = np.array(image.convert("RGB"))
+            mode, pixels = image.mode, np.array(image.convert("RGB"))
         if self.palette is None:
             raise ValueError(
-                f"{file}: {image.mode} pixels, not indices; say the colours "
-                "of the classes in classes.json"
+                f"{file}: {mode} pixels, not indices; say the colours of the "
+                "classes in classes.json"
             )
-        colours = [*self.palette]
-        if not isinstance(self.void, int):
-            colours.append(self.void)
+        colours = self.palette.tolist()
+        if self.void_colour is not None:
+            colours.append(self.void_colour)
         rows = labels_from_colours(pixels, colours, name=file)
-        return np.where(rows == len(self.palette), IGNORE, rows)
-
-    def _check(self, labels: np.ndarray, file: Path) -> np.ndarray:
-        return super()._check(labels, file)
+        return np.where(rows == len(self.palette), self.void, rows)
 
 
 def _folders(root: Path, split: str | None):
@@ -131,7 +134,8 @@ def _folders(root: Path, split: str | None):
         return pictures / split, masks / split, None
     source = root / f"{split}.txt"
     need(source)
-    lines = source.read_text(encoding="utf-8-sig").splitlines()
+    text = normalize("NFC", source.read_text(encoding="utf-8-sig"))
+    lines = text.splitlines()
     return pictures, masks, [line.strip() for line in lines if line.strip()]
 
 
@@ -140,7 +144,27 @@ def _read_json(file: Path) -> dict:
         given = json.loads(file.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"{file}: no JSON: {error}") from error
-    unknown = sorted(set(given) - _KEYS) if isinstance(given, dict) else given
-    if not isinstance(given, dict) or unknown:
-        raise ValueError(f"{file}: {unknown}: must be of {sorted(_KEYS)}")
+    if not isinstance(given, dict) or set(given) - _KEYS:
+        raise ValueError(
+            f"{file}: holds {list(given)}, and may hold {sorted(_KEYS)}"
+        )
+    read = given.get("read", "indices")
+    if read != "indices" and not (read == "colours" and "colours" in given):
+        raise ValueError(
+            f'{file}: "read" is {read!r}, and may be "indices", or "colours" '
+            "where there are any"
+        )
     return given
+
+
+def _colours(rows, file: Path) -> np.ndarray:
+    """Colours as uint8 (n, 3)."""
+    fine = isinstance(rows, list) and all(
+        len(row) == 3 and all(c in range(256) for c in row) for row in rows
+    )
+    if not fine:
+        raise ValueError(
+            f"{file}: colours must be rows of red, green and blue in 0..255, "
+            f"not {rows}"
+        )
+    return np.array(rows, np.uint8).reshape(-1, 3)

@@ -6,6 +6,8 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.sparse import issparse
 
+from atrous.datasets.pairs import need
+
 
 def read_mat(file: Path, variable: str) -> np.ndarray | None:
     """Read one variable of a file, None where there is none of this name.
@@ -14,10 +16,9 @@ def read_mat(file: Path, variable: str) -> np.ndarray | None:
         FileNotFoundError: If the file is missing.
         ValueError: If scipy cannot read it.
     """
+    need(file)
     try:
         return loadmat(file, variable_names=variable).get(variable)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"1 missing: {file}") from None
     except Exception as error:  # of many kinds, also for version 7.3
         raise ValueError(
             f"{file}: scipy cannot read it: {error}; files of version 7.3 "

@@ -156,7 +156,7 @@ def files_by_stem(
     Unicode's composed form, in which two systems write the same name alike.
 
     Args:
-        folder: Not those inside it.
+        folder: Not those inside it; one that is missing has no files.
         endings: Such as (".png",).
         tail: What a stem must end in; it is cut off.
 
@@ -164,7 +164,7 @@ def files_by_stem(
         ValueError: If two files have one stem.
     """
     found = {}
-    for file in sorted(folder.iterdir()):
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
         stem = normalize("NFC", file.stem)
         fits = file.suffix.lower() in endings and stem.endswith(tail)
         if file.name.startswith(".") or not fits:
@@ -216,12 +216,11 @@ def whole_image(file: Path) -> Iterator[Image.Image]:
         FileNotFoundError: If it is missing.
         ValueError: If it is no picture, or not a whole one.
     """
+    need(file)
     try:
         with Image.open(file) as image:
             whole = ImageOps.exif_transpose(image)
             whole.load()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"1 missing: {file}") from None
     except (OSError, SyntaxError) as error:  # what PIL says of broken files
         raise ValueError(f"{file}: not a whole picture: {error}") from error
     yield whole
