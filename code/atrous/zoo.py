@@ -37,6 +37,7 @@ from atrous.sequences.wavenet import WaveNet
 from atrous.volumes.highres3dnet import HighRes3DNet
 
 SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
+    "dilation_front_end": dilationnet.FrontEnd,
     **{
         name: partial(dilationnet.DilationNet, **options)
         for name, options in dilationnet.RELEASED.items()

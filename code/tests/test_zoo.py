@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from atrous import zoo
 from atrous.segmentation.base import MultiScale
-from atrous.segmentation.dilationnet import DilationNet
+from atrous.segmentation.dilationnet import Unpadded
 from atrous.segmentation.hdc_duc import HDCDUC
 
 CLASSES = 6
@@ -85,7 +85,7 @@ def test_forward_brings_logits_to_the_picture(name):
             assert places - -(-side // stride) in range(1 + caffe)
     assert torch.equal(y, MultiScale(network, scales=(1.0,))(x))
     # Cells of a fixed width are cut at the picture's border, others not.
-    cells = isinstance(network, DilationNet | HDCDUC)
+    cells = isinstance(network, Unpadded | HDCDUC)
     for align in (True, False):
         network.align_corners = align
         whole = [stride * n for n in logits.shape[2:]] if cells else size

@@ -56,6 +56,9 @@ def load_checkpoint(
     name ("weight", "running_var", ...) and in its shape. If one does not,
     the model stays as it was.
 
+    The weights of a linear layer fit the convolution that sees its whole
+    map: those of fc6 in VGG-16, (4096, 25088), become (4096, 512, 7, 7).
+
     Left out are: a leading "module." of all names, a wrapping in one of
     `WRAPPERS`, auxiliary classifiers, batch counters unless both sides have
     them, counters of profilers, and the DRN's fixed upsampling.
@@ -90,6 +93,8 @@ def load_checkpoint(
                 del state[name]
     names = list(own)
     sources = names if stored.keys() == own.keys() else _ordered(stored)
+    for name, source in zip(names, sources, strict=False):
+        stored[source] = _as_convolution(stored[source], own[name])
     for position in range(max(len(names), len(sources))):
         ours = _entry(own, names, position)
         theirs = _entry(stored, sources, position)
@@ -226,6 +231,17 @@ def _ordered(names: Collection[str]) -> list[str]:
         if unit:
             first.setdefault(unit[1], number)
     return sorted(names, key=place)
+
+
+def _as_convolution(stored: Tensor, own: Tensor) -> Tensor:
+    """Weights of a linear layer as those of a convolution, where they fit.
+
+    A map is flattened channel by channel, as torch and Caffe do it.
+    """
+    fits = stored.ndim == 2 and own.ndim == 4 and len(stored) == len(own)
+    if fits and stored.numel() == own.numel():
+        return stored.view(own.shape)
+    return stored
 
 
 def _entry(

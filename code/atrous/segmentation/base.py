@@ -142,13 +142,19 @@ class MultiScale(Segmenter):
         self.scales = tuple(sorted(scales, reverse=True))
         self.output_stride = network.output_stride / self.scales[0]
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Maximum over scales, at places of the largest, (B, C, H', W')."""
-        maps = [self.network.logits(_scaled(x, s)) for s in self.scales]
-        size = maps[0].shape[2:]
-        align = self.network.align_corners
+    def scale_logits(self, x: Tensor) -> list[Tensor]:
+        """Logits of each scale at its own places, the largest first."""
+        return [self.network.logits(_scaled(x, s)) for s in self.scales]
+
+    def fuse(self, maps: Sequence[Tensor]) -> Tensor:
+        """Maximum of what `scale_logits` gives, at places of the largest."""
+        size, align = maps[0].shape[2:], self.network.align_corners
         maps = [maps[0], *(resize(y, size, align) for y in maps[1:])]
         return torch.stack(maps).amax(0)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Maximum over scales, at places of the largest, (B, C, H', W')."""
+        return self.fuse(self.scale_logits(x))
 
     def upsample(self, logits: Tensor, size: Sequence[int]) -> Tensor:
         """Bring logits to a picture's size as the network brings its own."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from atrous.arithmetic import Window, check_positive, receptive_field
+from atrous.arithmetic import Window, receptive_field
 from atrous.backbones.vgg import POOL, vgg16_layers
 from atrous.layers.context import ContextModule
 from atrous.layers.spec import LayerSpec, SpecStack, windows
@@ -30,30 +30,6 @@ def front_end_layers(num_classes: int) -> tuple[LayerSpec, ...]:
         LayerSpec("fc7", Window(1), 4096, dropout=0.5),
         LayerSpec("final", Window(1), num_classes, relu=False),
     )
-
-
-class FrontEnd(nn.Module):
-    """The front end of Yu & Koltun: dense scores at output stride 8.
-
-    Nothing is padded, so pictures must bring a margin of 186 pixels a side:
-    (B, 3, n, n) gives (B, num_classes, (n - 372) / 8, ...), where n - 372
-    must be a positive multiple of 8.
-
-    Args:
-        num_classes: Classes C, at least 1.
-
-    Source:
-        Yu & Koltun, arXiv:1511.07122, section 4.
-    """
-
-    def __init__(self, num_classes: int):
-        super().__init__()
-        check_positive(num_classes=num_classes)
-        self.layers = SpecStack(front_end_layers(num_classes), 3)
-
-    def logits_of_padded(self, x: Tensor) -> Tensor:
-        """Logits (B, C, H', W') of pictures that bring their margin."""
-        return self.layers(x)
 
 
 # What differs between them. Source: the deploy files of fyu/dilation.
@@ -101,12 +77,74 @@ def reflect_pad(x: Tensor, before: int, after: tuple[int, int]) -> Tensor:
     return x
 
 
-class DilationNet(Segmenter):
-    """Front end and context module: dense scores at output stride 8.
+class Unpadded(Segmenter):
+    """A segmenter whose convolutions pad nothing, at output stride 8.
 
-    The network brings the margin of 186 pixels a side that its front end
-    needs, by `pad`. `logits_of_padded(x)` takes pictures that have it, as
-    the released networks do, and gives (B, C, (H - 372) / 8, (W - 372) / 8).
+    It brings the margin of 186 pixels a side that they need, by `pad`.
+    `logits_of_padded(x)` takes pictures that have it, as the released
+    networks do, and gives (B, C, (H - 372) / 8, (W - 372) / 8). A subclass
+    defines it.
+
+    Args:
+        num_classes: Classes C, at least 1.
+        align_corners: Whether the upsampling aligns corners.
+
+    Source:
+        Yu & Koltun, arXiv:1511.07122, section 4; fyu/dilation.
+        Departs: scores are upsampled around the centre of their window,
+        8 i + 3.5; the released VOC, CamVid and KITTI scripts put output i
+        at pixel 8 i, where their training sampled its labels.
+    """
+
+    def __init__(self, num_classes: int, *, align_corners: bool = False):
+        super().__init__(
+            num_classes=num_classes,
+            output_stride=OUTPUT_STRIDE,
+            align_corners=align_corners,
+        )
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits at stride 8, (B, C, ceil(H / 8), ceil(W / 8))."""
+        check_pictures(x)
+        return self.logits_of_padded(pad(x))
+
+    def upsample(self, logits: Tensor, size: Sequence[int]) -> Tensor:
+        """Bring logits, each of 8 x 8 pixels, to a picture's size."""
+        return resize_cells(logits, OUTPUT_STRIDE, size, self.align_corners)
+
+    def logits_of_padded(self, x: Tensor) -> Tensor:
+        """Logits at stride 8 of pictures that bring their margin."""
+        raise NotImplementedError
+
+
+class FrontEnd(Unpadded):
+    """The front end of Yu & Koltun: dense scores at output stride 8.
+
+    Args:
+        num_classes: Classes C, at least 1.
+        align_corners: Whether the upsampling aligns corners.
+
+    Source:
+        Yu & Koltun, arXiv:1511.07122, section 4; scores start from
+        N(0, 0.001^2) as in fyu/dilation.
+    """
+
+    def __init__(self, num_classes: int = 21, *, align_corners: bool = False):
+        super().__init__(num_classes, align_corners=align_corners)
+        self.layers = SpecStack(front_end_layers(num_classes), 3)
+        nn.init.normal_(self.layers.final.weight, std=0.001)
+        nn.init.zeros_(self.layers.final.bias)
+
+    def logits_of_padded(self, x: Tensor) -> Tensor:
+        """Logits (B, C, H', W') of pictures that bring their margin.
+
+        Sides must be 372 more than a positive multiple of 8.
+        """
+        return self.layers(x)
+
+
+class DilationNet(Unpadded):
+    """Front end and context module: dense scores at output stride 8.
 
     Args:
         num_classes: Classes C.
@@ -121,9 +159,6 @@ class DilationNet(Segmenter):
 
     Source:
         Yu & Koltun, arXiv:1511.07122, sections 3 and 4; fyu/dilation.
-        Departs: scores are upsampled around the centre of their window,
-        8 i + 3.5; the released VOC, CamVid and KITTI scripts put output i
-        at pixel 8 i, where their training sampled its labels.
     """
 
     def __init__(
@@ -135,24 +170,11 @@ class DilationNet(Segmenter):
         padding: str = "same",
         align_corners: bool = False,
     ):
-        super().__init__(
-            num_classes=num_classes,
-            output_stride=OUTPUT_STRIDE,
-            align_corners=align_corners,
-        )
+        super().__init__(num_classes, align_corners=align_corners)
         self.front_end = FrontEnd(num_classes)
         self.context = ContextModule(
             num_classes, levels=levels, form=form, padding=padding
         )
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Logits at stride 8, (B, C, ceil(H / 8), ceil(W / 8))."""
-        check_pictures(x)
-        return self.logits_of_padded(pad(x))
-
-    def upsample(self, logits: Tensor, size: Sequence[int]) -> Tensor:
-        """Bring logits, each of 8 x 8 pixels, to a picture's size."""
-        return resize_cells(logits, OUTPUT_STRIDE, size, self.align_corners)
 
     def logits_of_padded(self, x: Tensor) -> Tensor:
         """Logits at stride 8 of pictures that bring their margin."""

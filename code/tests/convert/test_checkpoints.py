@@ -422,3 +422,15 @@ def test_a_missing_file_and_a_wrong_skip_are_named(tmp_path):
     path = saved(tmp_path, nn.Linear(1, 1).state_dict())
     with pytest.raises(ValueError, match=r"skip=\['fc'\].*'fc'"):
         load_checkpoint(nn.Linear(1, 1), path, skip=["fc"])
+
+
+def test_a_linear_layer_becomes_the_convolution_that_sees_its_map(tmp_path):
+    """Both give the same scores of a picture, to the channel and the place."""
+    head = nn.Sequential(nn.Flatten(), nn.Linear(2 * 3 * 4, 5))
+    file = saved(tmp_path, head.state_dict())
+    convolution = load_checkpoint(nn.Conv2d(2, 5, (3, 4)), file)
+    x = torch.rand(6, 2, 3, 4)
+    torch.testing.assert_close(convolution(x)[..., 0, 0], head(x))
+    for other in (nn.Conv2d(2, 5, (3, 5)), nn.Conv2d(2, 6, (3, 4))):
+        with pytest.raises(ValueError, match="does not fit"):
+            load_checkpoint(other, file)

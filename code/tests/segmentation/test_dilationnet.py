@@ -125,6 +125,12 @@ def test_front_end_geometry():
         assert output_size(side, stack) == outputs == (side - 372) / 8
 
 
+def test_scores_of_the_front_end_start_small():
+    final = FrontEnd(2).layers.final
+    assert final.weight.std().item() == pytest.approx(0.001, rel=0.05)
+    assert not final.bias.any()
+
+
 def test_front_end_count():
     with torch.device("meta"):
         assert count(FrontEnd(21)) == 134_346_581

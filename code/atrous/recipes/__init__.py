@@ -1,0 +1,1 @@
+"""Experiments of the papers at full scale: what they train, and the engine."""
