@@ -31,12 +31,20 @@ PARTS = ("layers", "map", "section", "rules", "valid")
 WHOLE = " ".join(PARTS)
 SCRIPTS = (
     "arithmetic",
+    "branches",
     "presets",
     "state",
     "drawing",
+    "output",
     "words",
+    "section",
+    "curves",
+    "template",
+    "player",
+    "view",
     "explorer",
 )
+WHOLE_ONLY = {"presets"}  # a small explorer offers no other stack
 STILL = Path(__file__).parents[1] / "tools" / "still.js"
 
 
@@ -124,10 +132,13 @@ class Explorer(SphinxDirective):
 
 def load(app: Sphinx, page, template, context, doctree) -> None:
     """Let the pages that have an explorer load its scripts, and no others."""
-    if doctree is None or not any(doctree.findall(explorer)):
+    found = [*doctree.findall(explorer)] if doctree is not None else []
+    if not found:
         return
+    small = all("explorer-small" in one["classes"] for one in found)
     for name in SCRIPTS:
-        app.add_js_file(f"explorer/{name}.js", loading_method="defer")
+        if not (small and name in WHOLE_ONLY):
+            app.add_js_file(f"explorer/{name}.js", loading_method="defer")
 
 
 def setup(app: Sphinx) -> dict:

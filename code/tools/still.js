@@ -6,9 +6,12 @@
 const path = require("node:path");
 
 const folder = path.join(__dirname, "../../book/_static/explorer");
-const files = ["arithmetic", "presets", "state", "drawing", "words"];
+const files = [
+  "arithmetic", "branches", "state", "drawing", "words", "section", "curves",
+];
 for (const file of files) require(path.join(folder, `${file}.js`));
-const { state, drawing, words } = globalThis.atrousExplorer;
+const book = globalThis.atrousExplorer;
+const { state, words } = book;
 
 const WIDTH = 640;
 const MAP = 460; // a square
@@ -34,23 +37,27 @@ function still(text, parts, prefix) {
   if (!state.outputSide(found)) problems.push("There is no output to draw.");
   if (problems.length) throw new Error(`${text}: ${problems.join(" ")}`);
   const shown = state.chosen(found);
-  const { size, layers } = shown;
+  const { axes, branches, size } = shown;
   const draw = {
-    map: () => [drawing.map(shown, {
+    map: () => [book.drawing.map(shown, {
       width: MAP, modulus: words.modulus(shown), prefix,
     }), MAP],
-    section: () => [drawing.section(shown, { width: WIDTH }), WIDTH],
-    valid: () => [drawing.validPlot(layers[shown.layer - 1], shown.map, {
-      width: WIDTH,
-    }), WIDTH],
+    section: () => [book.section.section(shown, { width: WIDTH }), WIDTH],
+    valid: () => [book.curves.validPlot(
+      state.layersOf(shown)[shown.layer - 1], shown.map,
+      { width: WIDTH, axes },
+    ), WIDTH],
   };
   const asked = Object.keys(draw).filter((part) => parts.includes(part));
   if (!asked.length) throw new Error(`${parts}: nothing of it is a picture`);
   const said = {
-    map: () => `A map of ${size} by ${size} pixels. ` +
+    map: () => (axes === 1 ? `A sequence of ${size} positions. `
+      : `A map of ${size} by ${size} pixels. `) +
       Object.values(words.facts(shown)).map((fact) => fact.join(": "))
         .join(". ") + ".",
-    section: () => `${layers.length} layers from the side.`,
+    section: () => (branches.length > 1
+      ? `${branches.length} branches from the side.`
+      : `${branches[0].length} layers from the side.`),
     valid: () => words.valid(shown),
   };
   return {

@@ -2,8 +2,10 @@
 // hdc.py have it: code/tests/test_explorer.py requires that both are equal.
 //
 // A layer is {kernel, stride, dilation, padding}, a stack an array of layers,
-// first layer first. Every count is per axis. Numbers of paths are BigInts;
-// any other number beyond 2^53 is refused, so none is ever rounded.
+// first layer first. One that has `causal: true` is padded before its input
+// only, as in a sequence whose later positions are not known yet. Every count
+// is per axis. Numbers of paths are BigInts; any other number beyond 2^53 is
+// refused, so none is ever rounded.
 //
 // A classic script, since modules do not load from file://. In Node,
 // require() it and take globalThis.atrousExplorer.arithmetic.
@@ -43,11 +45,17 @@
     return (side - 1) / 2;
   }
 
-  // Side of the map after each layer: floor((n + 2p - K) / s) + 1.
+  // Padding that leaves the output no later position than its own.
+  const causalPadding = (kernel, dilation = 1) =>
+    effectiveKernel(kernel, dilation) - 1;
+
+  // Side of the map after each layer: floor((n + 2p - K) / s) + 1, with p in
+  // place of 2p where the padding is before the map only.
   function sizes(size, stack) {
     need(Number.isSafeInteger(size) && size >= 1, `size=${size}`);
     return stack.map((one, i) => {
-      const padded = exact(size + 2 * one.padding, "padded size");
+      const both = one.causal ? 1 : 2;
+      const padded = exact(size + both * one.padding, "padded size");
       need(
         padded >= span(one),
         `The effective kernel of layer ${i + 1}, ${span(one)}, does not fit ` +
@@ -133,8 +141,9 @@
     return levels;
   }
 
-  // On a square map: [number of valid weights, outputs that have it], sorted.
-  function validWeights(size, one) {
+  // On a square map, or on a line of one axis: [number of valid weights,
+  // outputs that have it], sorted.
+  function validWeights(size, one, axes = 2) {
     const taps = new Map();
     for (let i = 0; i < outputSize(size, [one]); i++) {
       let valid = 0;
@@ -145,7 +154,8 @@
       taps.set(valid, (taps.get(valid) ?? 0) + 1);
     }
     const square = new Map();
-    for (const [rows, m] of taps) {
+    const column = axes === 1 ? [[1, 1]] : taps;
+    for (const [rows, m] of column) {
       for (const [columns, n] of taps) {
         const number = rows * columns;
         square.set(number, (square.get(number) ?? 0) + exact(m * n, "map"));
@@ -195,9 +205,9 @@
   }
 
   // Weights and biases, every layer with `channels` in and out.
-  function parameters(stack, channels) {
+  function parameters(stack, channels, axes = 2) {
     need(Number.isSafeInteger(channels) && channels >= 1, "channels");
-    const of = ({ kernel }) => (kernel * channels) ** 2 + channels;
+    const of = ({ kernel }) => kernel ** axes * channels ** 2 + channels;
     const sum = stack.reduce((before, one) => before + of(one), 0);
     return exact(sum, "parameters");
   }
@@ -207,6 +217,7 @@
     span,
     effectiveKernel,
     samePadding,
+    causalPadding,
     sizes,
     outputSize,
     fields,

@@ -1,133 +1,28 @@
-// The page: controls, pictures and words for one state, which lives in the
+// The page: what is changed in it changes its one state, which lives in the
 // address. <div class="explorer" data-address> is the whole explorer;
 // <div class="explorer" data-state="layers=k3-k3r2&size=17"> keeps its state
 // to itself, and data-parts="map section" says which parts to show.
 (function (book) {
   "use strict";
-  const { LIMITS, MOST_LAYERS, START } = book.state;
-  const NUMBERS = {
-    kernel: "Kernel",
-    stride: "Stride",
-    dilation: "Rate",
-    padding: "Padding",
-  };
+  const { START, layersOf } = book.state;
   const PARTS = ["layers", "map", "section", "rules", "valid"];
   const WAIT = 200; // ms before an address is written
   const PAUSE = 700; // ms before a change is read out
+  // What of a state decides which outputs there are, and which is chosen.
+  const PLACING = ["branches", "axes", "size", "at"];
+  const presets = book.presets ?? []; // of the whole explorer only
   let instances = 0;
 
   const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
-  // Some stacks are in two papers: the one that was picked goes first.
-  const preset = ({ layers }, picked) =>
-    [picked, ...book.presets.keys()].find((i) =>
-      same(book.presets[i]?.layers, layers)) ?? -1;
-
-  const number = (id, key, label, [low, high], more = "") => `
-    <label for="${id}">${label}
-      <input id="${id}" type="number" inputmode="numeric" data-key="${key}"
-        min="${low}" max="${high}" step="1" required ${more}></label>`;
-
-  function presetList() {
-    const groups = new Map();
-    book.presets.forEach(({ group, name }, i) => {
-      const option = `<option value="${i}">${name}</option>`;
-      groups.set(group, (groups.get(group) ?? "") + option);
-    });
-    return [...groups].map(([group, options]) =>
-      `<optgroup label="${group}">${options}</optgroup>`).join("");
-  }
-
-  // Beside a chapter's headings those of a small one would be in the way.
-  const template = (id, title) => `
-<p class="problem" role="alert" data-out="problem" hidden></p>
-<div class="explorer-part" data-part="layers">
-  <${title} class="title" id="${id}-layers">Layers</${title}>
-  <div class="fields">
-    <label class="wide" for="${id}-preset">Start from
-      <select id="${id}-preset" data-key="preset">
-        <option value="-1" disabled>a stack of your own</option>${presetList()}
-      </select></label>
-    ${number(`${id}-size`, "size", "Input side", LIMITS.size)}
-    ${number(`${id}-channels`, "channels", "Channels", LIMITS.channels)}
-  </div>
-  <p class="note" data-out="note"></p>
-  <ol class="stack" data-out="stack" aria-labelledby="${id}-layers"></ol>
-  <button type="button" data-do="add">Add a layer</button>
-</div>
-<div class="explorer-part" data-part="map">
-  <${title} class="title">What one output reads</${title}>
-  <div class="fields">
-    <label for="${id}-show">Colour by
-      <select id="${id}-show" data-key="show">
-        <option value="paths">number of paths</option>
-        <option value="phases">phase</option>
-      </select></label>
-    <label for="${id}-phase">Phases of
-      <select id="${id}-phase" data-key="phase"></select></label>
-  </div>
-  <div class="fields">
-    <label for="${id}-row"><span>Output row
-      <span data-out="row"></span></span>
-      <input id="${id}-row" type="range" data-key="row" min="0"></label>
-    <label for="${id}-column"><span>Output column
-      <span data-out="column"></span></span>
-      <input id="${id}-column" type="range" data-key="column" min="0"></label>
-  </div>
-  <div class="map" data-out="map" tabindex="0" role="application"
-    aria-roledescription="map" aria-describedby="${id}-keys"></div>
-  <p class="note" id="${id}-keys">Point at the map, or focus it and use the
-    arrow keys, Home for the first and End for the last output.</p>
-  <ul class="key" data-out="key"></ul>
-  <dl class="facts" data-out="facts"></dl>
-</div>
-<div class="explorer-part" data-part="section">
-  <${title} class="title">Along the row of that output</${title}>
-  <div data-out="section" role="img"></div>
-</div>
-<div class="explorer-part" data-part="rules">
-  <${title} class="title">Are there holes?</${title}>
-  <table><caption>The exact criterion: layers of two or more taps, sorted by
-    their step, the rate times the strides before it. No step may exceed the
-    field of the layers above it.</caption>
-    <thead><tr><th scope="col">Layer</th><th scope="col">Step</th>
-      <th scope="col">Field before</th><th scope="col">Holds</th></tr></thead>
-    <tbody data-out="steps"></tbody></table>
-  <p><strong>Exactly:</strong> <span data-out="truth"></span></p>
-  <p><strong>The published rule:</strong> <span data-out="rule"></span></p>
-</div>
-<div class="explorer-part" data-part="valid">
-  <${title} class="title">Valid weights</${title}>
-  <div class="fields">
-    <label for="${id}-layer">Layer
-      <select id="${id}-layer" data-key="layer"></select></label>
-    ${number(`${id}-map`, "map", "Side of its map", LIMITS.map)}
-  </div>
-  <p data-out="valid"></p>
-  <div data-out="curves" role="img"></div>
-  <p class="note">Curves: share of the outputs with so many valid weights, for
-    this kernel at each rate, at stride 1 and the padding that keeps the size;
-    at most six, those that rise highest. The dotted line is the layer's
-    rate.</p>
-</div>
-<p class="spoken" role="status" aria-live="polite" data-out="spoken"></p>`;
-
-  const row = (id, i) => `
-<li><fieldset><legend>Layer ${i + 1}</legend>
-  <div class="fields">${Object.entries(NUMBERS).map(([key, label]) =>
-    number(`${id}-${key}-${i}`, key, label, LIMITS[key],
-      `data-layer="${i}"`)).join("")}</div>
-  <div class="foot"><p class="note" data-out="layer-${i}"></p>
-  <div class="moves">
-    ${[["up", "↑", "up"], ["down", "↓", "down"], ["remove", "×", ""]]
-      .map(([does, sign, way]) => `<button type="button" data-do="${does}"
-        data-layer="${i}" aria-label="${way ? `Move layer ${i + 1} ${way}`
-          : `Remove layer ${i + 1}`}">${sign}</button>`).join("")}
-  </div></div></fieldset></li>`;
+  // The largest rate is what a preset is looked at for.
+  const largestRate = (layers) =>
+    Math.max(0, ...layers.map(({ dilation }) => dilation));
+  const largest = (values) => values.indexOf(Math.max(...values)) + 1;
 
   function mount(host) {
     const id = `explorer-${++instances}`;
     const addressed = host.hasAttribute("data-address");
-    host.innerHTML = template(id, addressed ? "h2" : "p");
+    host.innerHTML = book.template.page(id, addressed ? "h2" : "p");
     if (!addressed) {
       host.setAttribute("role", "group");
       host.setAttribute("aria-label", `Explorer ${instances}`);
@@ -136,14 +31,15 @@
     for (const part of host.querySelectorAll("[data-part]")) {
       part.hidden = !parts.includes(part.dataset.part);
     }
-    const out = (name) => host.querySelector(`[data-out="${name}"]`);
-    const control = (key) => host.querySelector(`[data-key="${key}"]`);
+    const page = book.view.view(host, { id, parts });
+    const { out, control, button } = page;
     let state = START;
     let written = ""; // the state in the address; null where there is none
     let last = null; // what was changed last
     let said = null; // facts as last read out
     let picked = -1; // the preset last chosen
     let fresh = false; // whether the next address is a new entry
+    let from = null; // the output with which playing began
     const timers = {};
 
     const later = (name, wait, act) => {
@@ -151,159 +47,8 @@
       timers[name] = setTimeout(act, wait);
     };
 
-    const set = (element, html) => {
-      if (element.innerHTML !== html) element.innerHTML = html;
-    };
-
-    // An invalid entry stays in its input until it is mended or left.
-    function put(input, value, forced) {
-      const editing = input === document.activeElement && !forced;
-      if (!editing && input.value !== `${value}`) input.value = value;
-      if (Number(input.value) === Number(value)) {
-        input.removeAttribute("aria-invalid");
-      }
-    }
-
-    function showLayers(forced) {
-      const { layers } = state;
-      const list = out("stack");
-      while (list.children.length > layers.length) list.lastChild.remove();
-      while (list.children.length < layers.length) {
-        list.insertAdjacentHTML("beforeend", row(id, list.children.length));
-      }
-      const found = book.arithmetic.fields(layers);
-      let sides = [];
-      try {
-        sides = book.arithmetic.sizes(state.size, layers);
-      } catch {
-        // The first fact says why.
-      }
-      layers.forEach((one, i) => {
-        for (const input of list.children[i].querySelectorAll("input")) {
-          put(input, one[input.dataset.key], forced);
-        }
-        const { size, jump, start } = found[i];
-        const weights = book.arithmetic.parameters([one], state.channels);
-        out(`layer-${i}`).textContent =
-          `${sides[i] ? `output ${sides[i]}, ` : ""}field ${size}, ` +
-          `jump ${jump}, start ${start}, ` +
-          `${weights.toLocaleString("en")} parameters`;
-        const [up, down] = list.children[i].querySelectorAll("button");
-        up.disabled = i === 0;
-        down.disabled = i === layers.length - 1;
-      });
-      host.querySelector('[data-do="add"]').disabled =
-        layers.length >= MOST_LAYERS;
-    }
-
-    function showControls(now, forced) {
-      const index = preset(state, picked);
-      put(control("preset"), index, true);
-      out("note").textContent = index < 0 ? "" : book.presets[index].note;
-      for (const key of ["size", "channels", "map"]) {
-        put(control(key), state[key], forced);
-      }
-      set(control("phase"), '<option value="0">the whole stack</option>' +
-        state.layers.map((_, i) =>
-          `<option value="${i + 1}">layer ${i + 1}</option>`).join(""));
-      set(control("layer"), state.layers.map((one, i) =>
-        `<option value="${i + 1}">${i + 1}: ` +
-        `${book.drawing.describe(one)}</option>`).join(""));
-      for (const key of ["show", "phase", "layer"]) {
-        put(control(key), state[key], true);
-      }
-      const side = book.state.outputSide(state);
-      ["row", "column"].forEach((key, axis) => {
-        control(key).max = Math.max(0, side - 1);
-        control(key).disabled = !side;
-        put(control(key), now.at?.[axis] ?? 0, true);
-        out(key).textContent = now.at?.[axis] ?? "none";
-      });
-    }
-
-    const swatch = (kinds, words) =>
-      `<li><svg class="picture" viewBox="0 0 1 1" aria-hidden="true">${kinds
-        .map(([kind, d]) => `<path class="${kind}" d="${d}"/>`)
-        .join("")}</svg>${words}</li>`;
-
-    function key(now) {
-      const all = "M0 0h1v1h-1z";
-      const chosen = swatch(
-        [["paper", all], ["chosen", "M.1 .5h.8M.5 .1v.8"]],
-        "centre of the chosen output",
-      );
-      const field = swatch(
-        [["paper", all], ["field", "M.1 .1h.8v.8h-.8z"]],
-        "its receptive field",
-      );
-      const beyond = swatch([["beyond", all]], "padding");
-      if (now.show === "phases") {
-        return swatch([["paper", all], ["full phase-0", all],
-          ["dot", "M.3 .3h.4v.4h-.4z"]], "read, in the colour of its phase") +
-          swatch([["paper", all], ["pale phase-0", all]], "not read") +
-          field + chosen + beyond;
-      }
-      const many = book.drawing.SHADE_LEVELS;
-      const few = [...new Array(many).keys()].map((i) =>
-        [`shade-${i}`, `M${i / many} 0h${1 / many}v1h${-1 / many}z`]);
-      return swatch(few, "from few paths to many") +
-        swatch([["hole", all],
-          ["hatch", "M0 .3L.3 0M0 .7L.7 0M.1 1L1 .1M.5 1L1 .5"]],
-        "not reached") + field + chosen + beyond;
-    }
-
-    function showPictures(now) {
-      const { size } = book.arithmetic.field(now.layers);
-      const drawable = now.at && size <= book.words.MOST_FIELD;
-      const none = now.at
-        ? "The field is too large to draw." : "There is no output to draw.";
-      const width = (name) => Math.max(240, out(name).clientWidth);
-      const modulus = book.words.modulus(now);
-      const facts = book.words.facts(now);
-      set(out("map"), drawable
-        ? book.drawing.map(now, { width: width("map"), modulus, prefix: id })
-        : none);
-      set(out("section"), drawable
-        ? book.drawing.section(now, { width: width("section") }) : none);
-      out("map").setAttribute("aria-label",
-        `Input map, ${now.size} by ${now.size}. ` +
-          (facts.chosen?.[1] ?? none));
-      out("section").setAttribute("aria-label", drawable
-        ? `The ${now.layers.length} layers from the side: lines lead from ` +
-          "the chosen output down to the inputs that it reads." : none);
-      set(out("key"), key(now));
-      set(out("facts"), Object.values(facts).map(([name, words]) =>
-        `<div><dt>${name}</dt><dd>${words}</dd></div>`).join(""));
-      return facts;
-    }
-
-    function showRules() {
-      const { layers } = state;
-      set(out("steps"), book.arithmetic.steps(layers).map((one) =>
-        `<tr><td>${one.number}</td><td>${one.step}</td>` +
-        `<td>${one.field}</td>` +
-        `<td>${one.step <= one.field ? "yes" : "no"}</td></tr>`).join(""));
-      const { truth, rule } = book.words.rule(layers);
-      out("truth").textContent = truth;
-      out("rule").textContent = rule;
-      return {
-        truth: ["Exactly", truth],
-        rule: ["The published rule", rule],
-      };
-    }
-
-    function showValid() {
-      const one = state.layers[state.layer - 1];
-      const words = book.words.valid(state);
-      out("valid").textContent = words;
-      out("curves").setAttribute("aria-label", words);
-      set(out("curves"), one ? book.drawing.validPlot(one, state.map, {
-        width: Math.max(240, out("curves").clientWidth),
-      }) : "");
-      return { valid: ["Valid weights", words] };
-    }
-
-    // Read out what a change has changed of the parts that are shown.
+    // Read out what a change has changed of the parts that are shown; what
+    // plays is read out when it pauses.
     function speak(known) {
       const facts = {};
       for (const [part, found] of Object.entries(known)) {
@@ -321,12 +66,11 @@
       });
     }
 
-    function show({ forced = false } = {}) {
-      const now = book.state.chosen(state);
-      showLayers(forced);
-      showControls(now, forced);
-      const map = showPictures(now);
-      speak({ map, rules: showRules(), valid: showValid() });
+    function show({ forced = false, moving = false } = {}) {
+      const [playing, still] = [player.playing(), player.still()];
+      const how = { forced, moving, from, picked, playing, still };
+      const known = page.show(state, how);
+      if (known && !playing) speak(known);
     }
 
     // A new entry in the history for each new kind of change; a slider that
@@ -353,11 +97,11 @@
     }
 
     // Show another state; one with a number beyond 2^53 is refused in words.
-    function become(next, { forced, words = "" }) {
+    function become(next, { forced, moving, words = "" }) {
       const before = state;
       state = next;
       try {
-        show({ forced });
+        show({ forced, moving });
       } catch (error) {
         state = before;
         show({ forced: true });
@@ -368,7 +112,12 @@
       return true;
     }
 
+    // Whoever chooses an output, or changes which there are, takes over.
     function change(changes, kind = null) {
+      if (PLACING.some((key) => key in changes)) {
+        player.pause();
+        from = null;
+      }
       const next = book.state.settle({ ...state, ...changes });
       if (become(next, { forced: kind === null })) write(kind);
     }
@@ -380,11 +129,44 @@
         return;
       }
       if (text === written) return;
+      player.pause();
       clearTimeout(timers.write);
-      [written, last] = [text, null];
+      [written, last, from] = [text, null, null];
       const found = book.state.parse(text);
       become(found.state, { forced: true, words: found.problems.join(" ") });
     }
+
+    const player = book.player.player({
+      position() {
+        const side = book.state.outputSide(state);
+        return {
+          number: state.at ? book.state.ordinal(state.at, side) : 0,
+          count: side ** state.axes,
+          begun: state.at !== null,
+        };
+      },
+      go(number) {
+        const side = book.state.outputSide(state);
+        const at = book.state.output(number, side, state.axes);
+        from = number ? from ?? state.at ?? at : at;
+        become({ ...state, at }, { moving: true });
+      },
+      changed() {
+        if (player.playing()) show({ moving: true });
+        else rest();
+      },
+    });
+
+    // What moved has come to rest: it is shown, told and kept in the address.
+    function rest() {
+      show();
+      if (from) write("at");
+    }
+
+    const withLayers = (layers) => ({
+      branches: state.branches.map((one, i) =>
+        (i === state.branch - 1 ? layers : one)),
+    });
 
     const edited = (layers, i, key, value) => layers.map((one, j) => {
       if (i !== j) return one;
@@ -397,32 +179,42 @@
       return made;
     });
 
+    function pick(index) {
+      const one = presets[index];
+      if (!one) return;
+      picked = index;
+      const { branches, axes, size } = one;
+      const branch = largest(branches.map(largestRate));
+      const layer = largest(branches[branch - 1].map((l) => l.dilation));
+      const show = branches.length > 1 ? "branches" : state.show;
+      change({ branches, axes, size, branch, layer, show, at: null,
+        phase: 0 });
+    }
+
     host.addEventListener("input", ({ target }) => {
       const { key, layer } = target.dataset;
       const value = target.value === "" ? NaN : Number(target.value);
       if (key === "preset") {
-        const one = book.presets[value];
-        if (!one) return;
-        picked = value;
-        const rates = one.layers.map(({ dilation }) => dilation);
-        const layer = rates.indexOf(Math.max(...rates)) + 1;
-        const { layers, size } = one;
-        change({ layers, size, layer, at: null, phase: 0 });
+        pick(value);
+      } else if (key === "form") {
+        change(book.state.reform(state, target.value));
+      } else if (key === "pace") {
+        player.setPace(value);
       } else if (key === "show") {
         change({ show: target.value });
       } else if (key === "row" || key === "column") {
         const at = [...book.state.chosen(state).at];
-        at[key === "row" ? 0 : 1] = value;
+        at[key === "row" ? 0 : at.length - 1] = value;
         change({ at }, "at");
-      } else if (key === "phase" || key === "layer") {
+      } else if (["branch", "phase", "layer"].includes(key)) {
         change({ [key]: value });
-      } else if (!book.state.within(key, value)) {
+      } else if (!book.state.within(key, value, state.axes)) {
         const name = target.labels[0].textContent.trim();
         target.setAttribute("aria-invalid", "true");
         problem(`${layer ? `Layer ${+layer + 1}, ` : ""}${name}: a whole ` +
           `number from ${target.min} to ${target.max} is possible.`);
       } else if (layer) {
-        change({ layers: edited(state.layers, +layer, key, value) },
+        change(withLayers(edited(layersOf(state), +layer, key, value)),
           key + layer);
       } else {
         change({ [key]: value }, key);
@@ -442,31 +234,61 @@
       else mend();
     });
 
-    host.addEventListener("click", ({ target }) => {
-      const button = target.closest("[data-do]");
-      if (!button) return;
-      const i = Number(button.dataset.layer);
-      const layers = [...state.layers];
+    // Add, remove and move layers; the number of the one to focus.
+    function rearrange(does, i) {
+      const layers = [...layersOf(state)];
       let focus = i;
-      if (button.dataset.do === "add") {
+      if (does === "add") {
         layers.push(layers.at(-1) ?? book.arithmetic.layer(3, 1, 1, 1));
         focus = layers.length - 1;
-      } else if (button.dataset.do === "remove") {
+      } else if (does === "remove") {
         layers.splice(i, 1);
         focus = Math.min(i, layers.length - 1);
       } else {
-        focus = button.dataset.do === "up" ? i - 1 : i + 1;
+        focus = does === "up" ? i - 1 : i + 1;
         [layers[i], layers[focus]] = [layers[focus], layers[i]];
       }
-      change({ layers });
-      if (button.dataset.do === "add" && !button.disabled) return;
+      change(withLayers(layers));
+      return focus;
+    }
+
+    // A branch more is a copy of the one that is looked at.
+    function fork() {
+      const branches = [...state.branches, layersOf(state)];
+      change({ branches, branch: branches.length, show: "branches" });
+      if (button("fork").disabled) control("branch").focus();
+    }
+
+    function drop() {
+      const branches = state.branches.filter((_, i) =>
+        i !== state.branch - 1);
+      change({ branches });
+      (branches.length > 1 ? control("branch") : button("fork")).focus();
+    }
+
+    host.addEventListener("click", ({ target }) => {
+      const pressed = target.closest("[data-do]");
+      if (!pressed) return;
+      const does = pressed.dataset.do;
+      const act = { play: player.toggle, step, fork, drop }[does];
+      if (act) {
+        act();
+        return;
+      }
+      const focus = rearrange(does, Number(pressed.dataset.layer));
+      if (does === "add" && !pressed.disabled) return;
       // The focus goes with the layer, so that it can be moved on.
-      const next = [button.dataset.do, "remove", "up", "down", "remove"]
-        .map((does) => host.querySelector(
-          `[data-do="${does}"][data-layer="${focus}"]:not(:disabled)`))
+      const next = [does, "remove", "up", "down", "remove"]
+        .map((one) => host.querySelector(
+          `[data-do="${one}"][data-layer="${focus}"]:not(:disabled)`))
         .find(Boolean);
-      (next ?? host.querySelector('[data-do="add"]')).focus();
+      (next ?? button("add")).focus();
     });
+
+    function step() {
+      player.step();
+      rest();
+    }
 
     out("map").addEventListener("keydown", (event) => {
       const { at } = book.state.chosen(state);
@@ -480,11 +302,16 @@
         End: () => [most, most],
       }[event.key];
       const plain = !event.altKey && !event.ctrlKey && !event.metaKey;
-      if (!go || !at || !plain) return;
+      if (!(go || event.key === " ") || !at || !plain) return;
       event.preventDefault();
       event.stopPropagation();
+      if (!go) {
+        (player.still() ? step : player.toggle)();
+        return;
+      }
       const bound = (i) => Math.max(0, Math.min(most, i));
-      change({ at: go(at).map(bound) }, "at");
+      const [y, x] = at.length === 1 ? [0, ...at] : at;
+      change({ at: go([y, x]).map(bound).slice(-at.length) }, "at");
     });
 
     function point(event) {
@@ -492,15 +319,17 @@
       const side = book.state.outputSide(state);
       if (!picture || !side) return;
       const { low, high } = book.drawing.view(state);
-      const { start, jump } = book.arithmetic.field(state.layers);
+      const all = book.branches.field(state.branches);
+      const start = all.start + book.state.behind(state, all);
       const { left, top, width } = picture.getBoundingClientRect();
       const scale = (high - low) / width;
       const nearest = (offset) => {
         const pixel = low + offset * scale - 0.5;
-        const index = Math.round((pixel - start) / jump);
+        const index = Math.round((pixel - start) / all.jump);
         return Math.max(0, Math.min(side - 1, index));
       };
-      const at = [nearest(event.clientY - top), nearest(event.clientX - left)];
+      const at = [event.clientY - top, event.clientX - left].map(nearest)
+        .slice(-state.axes);
       if (!same(at, book.state.chosen(state).at)) change({ at }, "at");
     }
     // A finger may be about to scroll, and only a tap of it is a click.
@@ -512,12 +341,16 @@
     out("map").addEventListener("click", point);
 
     if (addressed) {
-      show();
       addEventListener("hashchange", read);
       read();
+      if (said === null) show(); // there was no state to read
     } else {
       become(book.state.parse(host.dataset.state).state, { forced: true });
     }
+    // What is out of sight need not play.
+    new IntersectionObserver(([{ isIntersecting }]) => {
+      if (!isIntersecting) player.pause();
+    }).observe(out("map"));
     let known = host.clientWidth;
     new ResizeObserver(() => {
       if (host.clientWidth === known) return;

@@ -6,9 +6,11 @@ const fs = require("node:fs");
 const path = require("node:path");
 
 const folder = path.join(__dirname, "../../../book/_static/explorer");
-for (const file of ["arithmetic", "presets", "state", "drawing", "words"]) {
-  require(path.join(folder, `${file}.js`));
-}
+const files = [
+  "arithmetic", "branches", "presets", "state", "drawing", "output", "words",
+  "section", "curves", "template", "player",
+];
+for (const file of files) require(path.join(folder, `${file}.js`));
 const book = globalThis.atrousExplorer;
 
 function answer([module, name, args]) {
