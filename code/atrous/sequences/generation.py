@@ -158,7 +158,7 @@ class Stepper:
 
     @property
     def stored(self) -> int:
-        """Numbers that the queues hold: sum of B C (k - 1) r."""
+        """Numbers that the queues hold, the sum of B C (k - 1) r."""
         queues = (m for m in self.memories if isinstance(m, QueuedConv1d))
         return sum(m.queue.memory.numel() for m in queues)
 
