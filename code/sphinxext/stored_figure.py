@@ -69,7 +69,7 @@ class StoredFigure(SphinxDirective):
         figure = nodes.figure()
         figure += nodes.image(uri=f"/{uri}", alt=alt)
         words, _ = self.parse_inline(
-            f"{caption} From {{ref}}`{name}` in {{doc}}`/{FOLDER}/{chapter}`.",
+            f"{caption} From {{doc}}`/{FOLDER}/{chapter}`.",
             lineno=self.lineno,
         )
         figure += nodes.caption("", "", *words)
