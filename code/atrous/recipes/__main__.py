@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from atrous.recipes import show, train
+from atrous.recipes import evaluate, predict, show, train
 
 
 class Command(NamedTuple):
@@ -20,6 +20,8 @@ COMMANDS = {
     "list": Command(show.LIST_HELP, lambda parser: None, show.names),
     "show": Command(show.HELP, show.arguments, show.run),
     "train": Command(train.HELP, train.arguments, train.run),
+    "evaluate": Command(evaluate.HELP, evaluate.arguments, evaluate.run),
+    "predict": Command(predict.HELP, predict.arguments, predict.run),
 }
 
 
