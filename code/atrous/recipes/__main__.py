@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from atrous.recipes import evaluate, predict, show, train
+from atrous.recipes import evaluate, memory, predict, show, train, weights
 
 
 class Command(NamedTuple):
@@ -22,6 +22,8 @@ COMMANDS = {
     "train": Command(train.HELP, train.arguments, train.run),
     "evaluate": Command(evaluate.HELP, evaluate.arguments, evaluate.run),
     "predict": Command(predict.HELP, predict.arguments, predict.run),
+    "memory": Command(memory.HELP, memory.arguments, memory.run),
+    "weights": Command(weights.HELP, weights.arguments, weights.run),
 }
 
 
