@@ -120,7 +120,7 @@ class MaskFolder(Pairs):
         if self.void_colour is not None:
             colours.append(self.void_colour)
         rows = labels_from_colours(pixels, colours, name=file)
-        return np.where(rows == len(self.palette), self.void, rows)
+        return np.where(rows == len(self.palette), IGNORE, rows)
 
 
 def _folders(root: Path, split: str | None):

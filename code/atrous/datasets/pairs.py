@@ -219,8 +219,7 @@ def whole_image(file: Path) -> Iterator[Image.Image]:
     need(file)
     try:
         with Image.open(file) as image:
-            whole = ImageOps.exif_transpose(image)
-            whole.load()
+            whole = ImageOps.exif_transpose(image)  # a copy, read to the end
     except (OSError, SyntaxError) as error:  # what PIL says of broken files
         raise ValueError(f"{file}: not a whole picture: {error}") from error
     yield whole

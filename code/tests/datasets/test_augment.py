@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from layouts import refused
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from atrous.datasets import geometry
 from atrous.datasets.augment import Augmentation, Augmented, Uniform, steps
 from atrous.datasets.pairs import IGNORE
 
@@ -127,6 +128,10 @@ def test_labels_are_ignored_wherever_the_picture_is_made_up():
     assert (labels[24:72, 32:96] != IGNORE).all()
     assert (labels == IGNORE).sum() == 96 * 128 * 3 / 4
     assert (picture[:, labels == IGNORE] == 0).all()
+    augmentation = Augmentation(rotation=45, pad_picture=(0.2, 0.4, 0.6))
+    picture, labels = view(augmentation, 1)
+    assert labels[0, 0] == IGNORE
+    assert picture[:, 0, 0].tolist() == pytest.approx([0.2, 0.4, 0.6])
     augmentation = Augmentation(rotation=45, pad_picture="reflect")
     picture, labels = view(
         augmentation,
@@ -147,6 +152,17 @@ def test_scales(seed):
     _, labels = view(sides, seed)
     assert labels.shape[0] in range(40, 61, 2)
     assert labels.shape[1] == 2 * (labels.shape[0] // 2 * 4 // 3)
+
+
+def test_a_picture_never_vanishes_and_is_smoothed_if_asked():
+    picture, labels = coordinates((2, 40))
+    picture[:, :, ::4] = 1
+    for smooth in True, False:
+        tiny = Augmentation(scales=(0.25,), antialias=smooth)
+        found, small = view(tiny, item=(picture, labels))
+        assert small.shape == (1, 10)
+        expected = geometry.resize_picture(picture, (1, 10), antialias=smooth)
+        assert torch.equal(found, expected)
 
 
 def test_every_scale_is_drawn():

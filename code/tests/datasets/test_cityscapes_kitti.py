@@ -83,6 +83,7 @@ def test_wrong_cityscapes(tmp_path):
         Cityscapes(tmp_path)
     picture, file = place(tmp_path, "bonn", "y", [[26]])
     picture.unlink()
+    picture.parent.rmdir()
     with refused(FileNotFoundError, "2 missing", picture):
         Cityscapes(tmp_path)
 

@@ -12,10 +12,10 @@ from atrous.datasets.imagenet import ImageNet
 def root(tmp_path):
     """Two classes in train, of two and one pictures; one class in val."""
     train, val = tmp_path / "train", tmp_path / "val"
-    save(train / "n02" / "n02_1.JPEG", flat(51, (2, 3)))
-    save(train / "n02" / "n02_2.PNG", flat(51, (2, 3)))
+    save(train / "n10" / "n10_1.JPEG", flat(51, (2, 3)))
+    save(train / "n10" / "n10_2.PNG", flat(51, (2, 3)))
     save(train / "n01" / "n01_9.jpg", flat(102, (3, 2)))
-    save(val / "n02" / "b.JPEG", flat(0))
+    save(val / "n10" / "b.JPEG", flat(0))
     (train / "n01" / ".DS_Store").touch()
     (train / "n01" / "notes.txt").touch()
     save(train / "n01" / "._n01_9.jpg", flat(0))
@@ -25,10 +25,10 @@ def root(tmp_path):
 
 def test_items(root):
     data = ImageNet(root)
-    assert data.classes == ("n01", "n02")
+    assert data.classes == ("n01", "n10")
     assert data.labels == [0, 1, 1]
     names = [file.rpartition("/")[2] for file in data.files]
-    assert names == ["n01_9.jpg", "n02_1.JPEG", "n02_2.PNG"]
+    assert names == ["n01_9.jpg", "n10_1.JPEG", "n10_2.PNG"]
     picture, label = data[0]
     assert torch.equal(picture, torch.full((3, 3, 2), 0.4))
     assert (label.dtype, label.shape, int(label)) == (torch.int64, (), 0)
@@ -36,7 +36,7 @@ def test_items(root):
 
 def test_a_class_has_one_label_in_all_splits(root):
     data = ImageNet(root, "val")
-    assert data.classes == ("n01", "n02")
+    assert data.classes == ("n01", "n10")
     assert int(data[0][1]) == 1
     save(root / "val" / "n03" / "c.JPEG", flat(0))
     with refused(ValueError, root / "val", "1 classes", "train", "n03"):
@@ -45,7 +45,7 @@ def test_a_class_has_one_label_in_all_splits(root):
 
 def test_other_pixels_become_rgb(root):
     """Some of ImageNet are printed in four inks, some grey."""
-    file = root / "val" / "n02" / "b.JPEG"
+    file = root / "val" / "n10" / "b.JPEG"
     Image.new("CMYK", (4, 5)).save(file)
     assert torch.equal(ImageNet(root, "val")[0][0], torch.ones(3, 5, 4))
     Image.new("L", (4, 5)).save(file)
@@ -65,7 +65,7 @@ def test_missing_files(root):
     with refused(FileNotFoundError, "1 missing", root / "test"):
         ImageNet(root, "test")
     data = ImageNet(root, "val")
-    (root / "val" / "n02" / "b.JPEG").unlink()
+    (root / "val" / "n10" / "b.JPEG").unlink()
     with refused(FileNotFoundError, "1 missing", root / "val", "b.JPEG"):
         data[0]
     with refused(ValueError, root / "val", "empty"):

@@ -72,12 +72,15 @@ def test_names_of_all_kinds(tmp_path):
     composed = normalize("NFC", "stra\u00dfe \u00e9")
     save(tmp_path / "images" / f"{composed}.png", flat(0, (1, 2)))
     save(tmp_path / "masks" / f"{normalize('NFD', composed)}.png", [[1, 0]])
-    listing(tmp_path / "all.txt", normalize("NFD", composed), "A.b")
-    for split, order in (None, [0, 1]), ("all", [1, 0]):
-        data = MaskFolder(tmp_path, split)
-        assert len(data) == 2
-        assert data[order[0]][1].tolist() == [[0, 1]]
-        assert data[order[1]][1].tolist() == [[1, 0]]
+    apart = normalize("NFD", "\u00fc")
+    save(tmp_path / "images" / f"{apart}.png", flat(0, (1, 2)))
+    save(tmp_path / "masks" / f"{apart}.png", [[1, 1]])
+    names = normalize("NFD", composed), "A.b", normalize("NFC", apart)
+    listing(tmp_path / "all.txt", *names)
+    labels = [[[0, 1]], [[1, 0]], [[1, 1]]]
+    for split, order in (None, [0, 1, 2]), ("all", [1, 0, 2]):
+        found = [labels.tolist() for _, labels in MaskFolder(tmp_path, split)]
+        assert found == [labels[i] for i in order]
 
 
 def test_one_stem_twice(tmp_path):
@@ -143,6 +146,9 @@ def test_a_palette_that_contradicts_the_colours(tmp_path):
     """Quantised anew: the index is not the label."""
     describe(tmp_path, colours=[[0, 0, 0], [255, 0, 0]])
     palette = np.array([[255, 0, 0], [0, 0, 0]])
+    fine = np.array([[0, 0, 0], [255, 0, 0], *voc_colour_map()[2:]])
+    place(tmp_path, "a", [[0, 1, 255]], palette=fine)
+    assert MaskFolder(tmp_path)[0][1].tolist() == [[0, 1, IGNORE]]
     file = place(tmp_path, "a", [[0, 1]], palette=palette)
     with refused(ValueError, file, "index 0 has the colour"):
         MaskFolder(tmp_path)[0]

@@ -1,5 +1,6 @@
 """SBD and the augmented VOC, from folders that these tests write."""
 
+import numpy as np
 import pytest
 from layouts import flat, listing, refused, save, save_sbd
 from scipy.io import savemat
@@ -86,9 +87,11 @@ def test_wrong_labels(both):
     file = save_sbd(sbd, "d", [[1, 0]], size=(2, 2))
     with refused(ValueError, "d.jpg", file, "((2, 2), (1, 2))"):
         AugmentedVOC(voc, sbd)[2]
-    savemat(file, {"GTinst": 1})
-    with refused(ValueError, file, "no GTcls"):
-        AugmentedVOC(voc, sbd)[2]
+    twice = np.zeros((1, 2), [("Segmentation", object)])
+    for wrong in {"GTinst": 1}, {"GTcls": twice}:
+        savemat(file, wrong)
+        with refused(ValueError, file, "no GTcls, or several"):
+            AugmentedVOC(voc, sbd)[2]
     savemat(file, {"GTcls": {"Boundaries": 1}})
     with refused(ValueError, file, "GTcls holds ['Boundaries']", "field"):
         AugmentedVOC(voc, sbd)[2]
