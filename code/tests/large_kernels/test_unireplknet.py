@@ -95,6 +95,18 @@ def test_kernels_of_the_blocks(name):
         branches = [len(m.branches) for m in found]
         assert branches == [{13: 6, 3: 1}[kernel] for kernel in row]
     assert {k for row in kernels for k in row} == {3, 13}
+    # From T on the third stage has smaller ones after each large one.
+    step = {18: 2, 27: 3}.get(len(kernels[2]), 1)
+    large = [i for i, kernel in enumerate(kernels[2]) if kernel == 13]
+    assert large == [*range(0, len(kernels[2]), step)]
+
+
+def test_branches_begin_with_kernels_of_7():
+    for kernel, branches in ((3, 1), (5, 1), (7, 4), (9, 5)):
+        depthwise = UniRepLKNetBlock(4, kernel).depthwise
+        assert len(depthwise.branches) == branches
+        norms = sum(isinstance(m, nn.BatchNorm2d) for m in depthwise.modules())
+        assert norms == (branches if kernel >= 7 else 0)
 
 
 def test_stages_by_name():
@@ -165,6 +177,7 @@ def test_a_channel_of_zeros_has_a_gradient():
     norm(x).square().sum().backward()
     assert x.grad.isfinite().all()
     assert x.grad[..., 1:].all()
+    assert norm(torch.zeros(1, 2, 2, 3)).count_nonzero() == 0
 
 
 def test_first_weights():
