@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from references import (
     assert_equal,
     assert_same_state,
@@ -121,6 +122,29 @@ def test_stages_by_name():
             cells = (-(-side // 2 ** (i + 2)) for side in size)
             assert m.shape == (2, width, *cells)
         assert network(x).shape == (2, 7)
+
+
+@torch.no_grad()
+def test_what_stands_before_the_stages_and_after_them():
+    """Two convolutions with a GELU between; the mean, a norm, the head."""
+    network = UniRepLKNet(**SMALL, num_classes=5).double().eval()
+    reference_fill_(network)
+    x = torch.randn(2, 3, 40, 44, dtype=torch.float64)
+    first, one, _, second, other = network.downsamples[0]
+    y = F.gelu(one(F.conv2d(x, first.weight, first.bias, 2, 1)))
+    y = other(F.conv2d(y, second.weight, second.bias, 2, 1))
+    torch.testing.assert_close(network.downsamples[0](x), y)
+    maps = network.features(x)
+    y = network.stages[0](y)
+    torch.testing.assert_close(maps["stage1"], y)
+    conv, norm = network.downsamples[1]
+    y = norm(F.conv2d(y, conv.weight, conv.bias, 2, 1))
+    torch.testing.assert_close(maps["stage2"], network.stages[1](y))
+    mean = maps["stage4"].flatten(2).mean(2)
+    spread = mean.var(1, keepdim=True, correction=0)
+    mean = (mean - mean.mean(1, keepdim=True)) / (spread + 1e-6).sqrt()
+    mean = mean * network.norm.weight + network.norm.bias
+    torch.testing.assert_close(network(x), network.head(mean))
 
 
 @torch.no_grad()
