@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from references import (
     assert_equal,
     assert_same_state,
@@ -95,6 +96,18 @@ def test_kernels_of_the_blocks(name):
         branches = [len(m.branches) for m in found]
         assert branches == [{13: 6, 3: 1}[kernel] for kernel in row]
     assert {k for row in kernels for k in row} == {3, 13}
+    # From T on the third stage has smaller ones after each large one.
+    step = {18: 2, 27: 3}.get(len(kernels[2]), 1)
+    large = [i for i, kernel in enumerate(kernels[2]) if kernel == 13]
+    assert large == [*range(0, len(kernels[2]), step)]
+
+
+def test_branches_begin_with_kernels_of_7():
+    for kernel, branches in ((3, 1), (5, 1), (7, 4), (9, 5)):
+        depthwise = UniRepLKNetBlock(4, kernel).depthwise
+        assert len(depthwise.branches) == branches
+        norms = sum(isinstance(m, nn.BatchNorm2d) for m in depthwise.modules())
+        assert norms == (branches if kernel >= 7 else 0)
 
 
 def test_stages_by_name():
@@ -109,6 +122,29 @@ def test_stages_by_name():
             cells = (-(-side // 2 ** (i + 2)) for side in size)
             assert m.shape == (2, width, *cells)
         assert network(x).shape == (2, 7)
+
+
+@torch.no_grad()
+def test_what_stands_before_the_stages_and_after_them():
+    """Two convolutions with a GELU between; the mean, a norm, the head."""
+    network = UniRepLKNet(**SMALL, num_classes=5).double().eval()
+    reference_fill_(network)
+    x = torch.randn(2, 3, 40, 44, dtype=torch.float64)
+    first, one, _, second, other = network.downsamples[0]
+    y = F.gelu(one(F.conv2d(x, first.weight, first.bias, 2, 1)))
+    y = other(F.conv2d(y, second.weight, second.bias, 2, 1))
+    torch.testing.assert_close(network.downsamples[0](x), y)
+    maps = network.features(x)
+    y = network.stages[0](y)
+    torch.testing.assert_close(maps["stage1"], y)
+    conv, norm = network.downsamples[1]
+    y = norm(F.conv2d(y, conv.weight, conv.bias, 2, 1))
+    torch.testing.assert_close(maps["stage2"], network.stages[1](y))
+    mean = maps["stage4"].flatten(2).mean(2)
+    spread = mean.var(1, keepdim=True, correction=0)
+    mean = (mean - mean.mean(1, keepdim=True)) / (spread + 1e-6).sqrt()
+    mean = mean * network.norm.weight + network.norm.bias
+    torch.testing.assert_close(network(x), network.head(mean))
 
 
 @torch.no_grad()
@@ -165,6 +201,7 @@ def test_a_channel_of_zeros_has_a_gradient():
     norm(x).square().sum().backward()
     assert x.grad.isfinite().all()
     assert x.grad[..., 1:].all()
+    assert norm(torch.zeros(1, 2, 2, 3)).count_nonzero() == 0
 
 
 def test_first_weights():
