@@ -161,7 +161,7 @@ class Run:
             self.wrapped = DistributedDataParallel(
                 self.supervised,
                 device_ids=[device.index] if device.type == "cuda" else None,
-                broadcast_buffers=False,  # they are alike without it
+                forward_sync_buffers=False,  # they are alike without it
                 gradient_as_bucket_view=True,
             )
 

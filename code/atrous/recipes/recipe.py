@@ -34,6 +34,14 @@ WORDS = {
     ),
 }
 KINDS = ("", "bias", "norm")  # of a rule
+READ_BY = (  # a part, its kind, and what no other kind reads
+    ("optimiser", "sgd", ("momentum", "nesterov")),
+    ("optimiser", "adam", ("betas",)),
+    ("schedule", "poly", ("power",)),
+    ("schedule", "step", ("factor", "at")),
+    ("loss", "cross_entropy", ("places", "mean", "class_weights")),
+    ("loss", "edges", ("eta", "doubtful", "negative", "side", "fusion")),
+)
 
 
 @dataclass(frozen=True)
@@ -341,15 +349,25 @@ class Recipe:
             if path.partition(".")[0] not in about
         ]
 
+    def _idle(self, path: str) -> bool:
+        """Whether no code reads the value at a path, as the recipe is."""
+        for part, kind, names in READ_BY:
+            if path in (f"{part}.{name}" for name in names):
+                return getattr(self, part).kind != kind
+        if ".aspect." not in path:
+            return False
+        return not self.augmentations[int(path.split(".")[1])].area
+
     def table(self) -> str:
         """The recipe in lines: path, value, source; then what it aims at.
 
-        What is switched off is left out: null, false, 0 and empty.
+        Left out is what is switched off (null, false, 0 and empty) and what
+        another kind of optimiser, schedule or loss would read.
         """
         rows = [
             (path, json.dumps(value), self.source(path))
             for path, value in self.values()
-            if value
+            if value and not self._idle(path)
         ]
         wide, wider = (max(len(row[i]) for row in rows) for i in (0, 1))
         lines = [
