@@ -1,5 +1,6 @@
-// The arithmetic of dilated convolutions, as code/atrous/arithmetic.py and
-// hdc.py have it: code/tests/test_explorer.py requires that both are equal.
+// The arithmetic of dilated convolutions, as atrous.arithmetic and
+// atrous.gridding.hybrid_rates have it: code/tests/book/test_explorer.py
+// requires that both are equal.
 //
 // A layer is {kernel, stride, dilation, padding}, a stack an array of layers,
 // first layer first. One that has `causal: true` is padded before its input

@@ -1,5 +1,5 @@
-// Stacks of the papers and of the cures. code/tests/test_explorer.py compares
-// each with the plan that the package has of it.
+// Stacks of the papers and of the cures. code/tests/book compares each with the
+// plan that the package has of it, or with the paper's own numbers.
 (function (book) {
   "use strict";
   const { layer, samePadding, causalPadding } = book.arithmetic;

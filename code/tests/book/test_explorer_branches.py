@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from atrous.arithmetic import (
     same_padding,
     usage,
 )
+from atrous.gridding import hybrid_rates
 
 
 def random_sets():
@@ -38,6 +40,14 @@ def random_sets():
     return found
 
 
+def shifted(branches):
+    """Every second branch padded before its input only."""
+    return [
+        [replace(w, padding=w.span - 1) for w in stack] if i % 2 else stack
+        for i, stack in enumerate(branches)
+    ]
+
+
 def placed(branches):
     """Pixels by branch, the first pixel of all fields, and past the last."""
     lines = []
@@ -53,15 +63,19 @@ def placed(branches):
 def test_branches_are_composed_of_the_packages_stacks(ask):
     """Their field, coverage, holes, phases and weights."""
     names = ("field", "usage", "reached", "holes", "parameters", "modulus")
-    sets = random_sets()
+    sets = [branches for _, branches in random_sets()]
+    sets += [shifted(branches) for branches in sets]
+    # Even rates, whose fields are an odd number of pixels apart.
+    even = hybrid_rates.layers((2,))
+    sets.append([even, [Window(3, 1, 2, 1), Window(3, 1, 2, 6)]])
     calls = []
-    for _, branches in sets:
+    for branches in sets:
         stacks = [plain(stack) for stack in branches]
         more = {"parameters": [7]}
         calls += [["branches", n, [stacks, *more.get(n, [])]] for n in names]
     answers = iter(found["value"] for found in ask(calls))
     with_holes = 0
-    for _, branches in sets:
+    for branches in sets:
         found = {name: next(answers) for name in names}
         lines, low, high = placed(branches)
         side = high - low

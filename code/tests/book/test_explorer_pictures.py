@@ -191,6 +191,12 @@ def test_played_outputs_have_the_colour_of_their_phase(ask, stack, size):
         colour = str((row * modulus + column) % 9)
         assert tiles[y % wide, x % wide] == colour, (y, x)
 
+    line = state_of(size, [stack], [side - 1], show="phases", axes=1)
+    (found,) = ask([["output", "output", [line, {**options, "from": [0]}]]])
+    tiles = painted(found["value"], "full phase")
+    for x, column in enumerate(reads):
+        assert tiles[0, x % wide] in {str(i % 9) for i in column} or not column
+
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_sequence_is_one_row(ask, causal):
@@ -255,3 +261,48 @@ def test_playing_goes_over_all_outputs_and_begins_again(ask):
         assert places == [list(place) for place in right]
         back = ask([["state", "ordinal", [at, side]] for at in places])
         assert [one["value"] for one in back] == [*numbers]
+
+
+def test_branches_are_painted_by_paths_and_by_phase(ask):
+    """A pixel of some branch's row and another's column is a hole."""
+    rates, at = (2, 4, 6), (16, 20)
+    branches = [hybrid_rates.layers((rate,)) for rate in rates]
+    ways = sum(
+        torch.outer(*(gradients(33, stack, index)[0] for index in at))
+        for stack in branches
+    )
+    read = {*map(tuple, ways.nonzero().tolist())}
+    state = state_of(33, branches, at)
+    options = {"width": 330, "modulus": 2}
+    calls = [{**state, "show": show} for show in ("paths", "phases")]
+    by_paths, by_phases = (
+        found["value"]
+        for found in ask([["drawing", "map", [c, options]] for c in calls])
+    )
+    shades = painted(by_paths, "shade")
+    level = torch.ceil(8 * ways / ways.max()).int() - 1
+    assert shades == {pixel: str(level[pixel].item()) for pixel in read}
+    assert {*shades.values()} == {"2", "7"}  # one path, and three
+    field = itertools.product(*(range(i - 6, i + 7) for i in at))
+    assert painted(by_paths, "hole").keys() == {*field} - read
+    assert painted(by_phases, "full phase").keys() == read
+
+
+@pytest.mark.parametrize(
+    ("start", "at", "filled"),
+    [
+        ([3, 2], [3, 6], [2, 3, 4, 5]),
+        ([2, 2], [3, 6], [0, 1, 2, 3, 4, 5]),
+        (None, [3, 6], []),
+        ([2], [6], [2, 3, 4, 5]),
+    ],
+)
+def test_the_side_view_shows_what_its_row_has_played(ask, start, at, filled):
+    for stacks in ([hybrid_rates.layers((2,))], [(), (Window(1),)]):
+        state = state_of(9, stacks, at, axes=len(at))
+        options = {"width": 196, "from": start}  # 20 pixels a place
+        (found,) = ask([["section", "section", [state, options]]])
+        made = re.findall(r'class="made" d="([^"]*)"', found["value"])
+        squares = re.findall(r"M(\S+) (\S+)h12v12", "".join(made))
+        assert [round((float(x) - 12) / 20) for x, _ in squares] == filled
+        assert {float(y) for _, y in squares} <= {24 - 6}  # of the output
