@@ -5,6 +5,7 @@ single backticks, and an indented formula becomes a literal block.
 """
 
 import re
+from dataclasses import MISSING, fields, is_dataclass
 
 from sphinx.application import Sphinx
 
@@ -46,9 +47,17 @@ def process(app: Sphinx, what, name, obj, options, lines: list[str]) -> None:
 def name_defaults(
     app: Sphinx, what, name, obj, options, signature: str | None, returned
 ) -> tuple[str, str] | None:
-    """Show a default that is a function or a class by its name."""
+    """Show a default that is a function or a class by its name.
+
+    A default that is made anew for each instance is shown as the call that
+    makes it: Sphinx cannot read "<factory>", and then leaves all as it is.
+    """
     if signature is None:
         return None
+    for field in fields(obj) if is_dataclass(obj) else ():
+        if field.default_factory is not MISSING:
+            call = f"{field.default_factory.__name__}()"
+            signature = signature.replace("<factory>", call, 1)
     return NAMED.sub(r"\1", signature), returned
 
 

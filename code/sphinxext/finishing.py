@@ -114,7 +114,7 @@ def measure(soup: BeautifulSoup, folder: Path) -> None:
 
     Nothing moves when a picture arrives, and those below wait their turn.
     """
-    for image in soup.select('img[src$=".png"]:not([width])'):
+    for image in soup.select('img:not([src$=".svg"]):not([width])'):
         with Image.open(folder / image["src"]) as picture:
             image["width"], image["height"] = map(str, picture.size)
         image["loading"] = "lazy"
