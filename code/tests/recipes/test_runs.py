@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.io import savemat
 
 from atrous.recipes.__main__ import COMMANDS, main
 from atrous.recipes.recipe import from_json
@@ -389,3 +390,57 @@ def test_list_and_show(capsys):
     assert from_json(capsys.readouterr().out).name == "hed_bsds500"
     assert main(["show", "hed_bsds50"]) == 1
     assert "did you mean" in capsys.readouterr().err
+
+
+# ---- other kinds of data
+
+
+def test_edges_of_pictures_that_differ_in_size(tmp_path):
+    """Taken one at a time; the loss is the mean over pictures."""
+    root = tmp_path / "bsds"
+    for split, (height, width) in (("train", (40, 52)), ("val", (52, 40))):
+        for folder in ("images", "groundTruth"):
+            (root / folder / split).mkdir(parents=True)
+        pixels = np.random.default_rng(1).integers(
+            0, 256, (height, width, 3), np.uint8
+        )
+        Image.fromarray(pixels).save(root / "images" / split / "1.jpg")
+        drawn = np.zeros((height, width), np.uint8)
+        drawn[20] = 1
+        cells = np.empty((1, 1), object)
+        cells[0, 0] = {"Boundaries": drawn}
+        savemat(root / "groundTruth" / split / "1.mat", {"groundTruth": cells})
+    out = tmp_path / "out"
+    given = ["train", "hed_bsds500", f"--data={root}", f"--out={out}"]
+    given += ["--from-scratch", "--workers=0", "--log-every=1"]
+    given += ["--stop-after=2", "--sample-every=2"]
+    for setting in (
+        f"network.options.stages={[[2, 1]] * 5}",
+        "batch=6",
+    ):
+        given += ["--set", setting]
+    assert main(given) == 0
+    assert "on 1 processes in 6 parts each" in (out / "log.txt").read_text()
+    assert all(loss > 0 for loss in losses(out))
+    assert len([*(out / "samples").iterdir()]) == 4
+
+
+def test_classes_of_whole_pictures(tmp_path):
+    for split, name in (("train", "cat"), ("train", "dog"), ("val", "dog")):
+        folder = tmp_path / "imagenet" / split / name
+        folder.mkdir(parents=True)
+        pixels = np.full((40, 30, 3), 50 * len(name), np.uint8)
+        Image.fromarray(pixels).save(folder / "1.JPEG")
+    out = tmp_path / "out"
+    given = ["train", "drn_a_18_imagenet", f"--out={out}"]
+    given += [f"--data={tmp_path / 'imagenet'}", "--workers=0"]
+    given += ["--log-every=1", "--sample-every=1", "--stop-after=2"]
+    for setting in (
+        "network.options.num_classes=2",
+        "augmentations.0.crop=[16, 16]",
+        "batch=2",
+    ):
+        given += ["--set", setting]
+    assert main(given) == 0
+    assert len(losses(out)) == 2
+    assert not (out / "samples").exists()
