@@ -153,14 +153,15 @@ class Views(Dataset):
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
         turn, index = key
-        recipe = self.recipe
-        state = np.random.SeedSequence((self.seed, turn, index))
-        seed = int(state.generate_state(1, np.uint64)[0] >> 1)
-        augmentation = recipe.augmentations[turn % len(recipe.augmentations)]
-        item = with_void(*self.dataset[index], recipe.data)
-        picture, labels = augmentation(
-            *with_margin(*item, recipe.data), Generator().manual_seed(seed)
-        )
+        recipe, views = self.recipe, self.recipe.augmentations
+        picture, labels = with_void(*self.dataset[index], recipe.data)
+        if views:
+            state = np.random.SeedSequence((self.seed, turn, index))
+            seed = int(state.generate_state(1, np.uint64)[0] >> 1)
+            picture, labels = views[turn % len(views)](
+                *with_margin(picture, labels, recipe.data),
+                Generator().manual_seed(seed),
+            )
         check_labels(labels, recipe, self.dataset, index)
         return recipe.pixels(picture), labels
 
@@ -246,7 +247,8 @@ def loader(
             wait.
         ahead: Parts that a worker reads ahead.
     """
-    size = views.recipe.augmentations[0].crop or NOTHING
+    sizes = [a.crop for a in views.recipe.augmentations if a.crop]
+    size = sizes[0] if sizes else NOTHING
     return DataLoader(
         views,
         batch_sampler=deal,

@@ -5,7 +5,6 @@ whose gradients add up. The loss is summed over the pixels of a picture.
 """
 
 from atrous.convert.pretrained import CAFFE_MEAN
-from atrous.datasets.augment import Augmentation
 from atrous.recipes.recipe import (
     Aim,
     Data,
@@ -48,7 +47,7 @@ HED = Recipe(
     network=Network("hed", initial=VGG16),
     data=Data("bsds500_aug"),
     # The views are the data set's own: 16 angles, 2 flips, 3 scales.
-    augmentations=(Augmentation(),),
+    augmentations=(),
     pixels=PIXELS,
     optimiser=Optimiser(
         1e-6,
@@ -77,7 +76,7 @@ BDCN = Recipe(
     paper="He et al., CVPR 2019",
     network=Network("bdcn", initial=VGG16),
     data=Data("bsds500_aug"),
-    augmentations=(Augmentation(),),
+    augmentations=(),
     pixels=PIXELS,
     optimiser=Optimiser(
         1e-6,

@@ -8,6 +8,7 @@ of the gradients is that of the batch.
 import contextlib
 import json
 import math
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,17 +82,18 @@ class Run:
             )
         if settings.deterministic:
             torch.use_deterministic_algorithms(True)
+        views = recipe.augmentations
         self.order = Order(
             items=len(dataset),
             batch=recipe.batch,
-            passes=len(recipe.augmentations) * recipe.repeats,
+            passes=max(1, len(views)) * recipe.repeats,
             last=recipe.last_batch,
             seed=settings.seed,
         )
         epochs = recipe.unit == "epochs"
         self.per_unit = self.order.per_epoch() if epochs else 1
         self.total = recipe.length * self.per_unit
-        sized = all(a.crop or a.size for a in recipe.augmentations)
+        sized = views and all(view.crop or view.size for view in views)
         self.most = settings.per_device or (recipe.batch if sized else 1)
         file = Path(resume) if resume else checkpoint.find(self.folder)
         process.agree(file is not None, "saved states in the folder")
@@ -113,8 +115,9 @@ class Run:
     def _check(self, state: dict, file: Path) -> None:
         """Refuse the state of a run that would not go on as it began."""
         found = from_json(state["recipe"])
+        values = [dict(r.values()) for r in (found, self.recipe)]
         about = {
-            "recipe": differences(found, self.recipe),
+            "recipe": differences(*values),
             "seed": differences(state["seed"], self.settings.seed),
             "pictures": differences(state["items"], len(self.dataset)),
         }
@@ -373,6 +376,8 @@ class Run:
             )
 
     def _write(self, file: Path, text: str) -> None:
-        """Write a small file, in one process."""
+        """Write a small file, in one process and whole at every moment."""
         if self.process.rank == 0:
-            file.write_text(text, encoding="utf-8")
+            new = file.with_suffix(".unfinished")
+            new.write_text(text, encoding="utf-8")
+            os.replace(new, file)

@@ -275,7 +275,8 @@ class Recipe:
         name: Its name, unique in the book.
         paper: Authors, venue, year.
         augmentations: How pictures are shown; an epoch is a pass over the
-            data under each, one after another.
+            data under each, one after another. With none they are shown as
+            they are.
         repeats: How often an epoch does that.
         length: Training time in `unit`s, "iterations" or "epochs".
         batch: Pictures per step, on all devices together.

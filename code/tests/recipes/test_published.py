@@ -255,7 +255,7 @@ def test_an_unknown_name_says_what_there_is():
         ("loss.places=pixel", "loss.places='pixel': must be one of"),
         ("normalisation=sync", "normalisation='sync': must be one of"),
         ("optimiser.rules.0.kind=w", "optimiser.rules.0.kind='w': must be"),
-        ("augmentations.0.flip=2", "flip=2"),
+        ('augmentations=[{"flip": 2}]', "flip=2"),
     ],
 )
 def test_wrong_values_are_named(setting, message):
