@@ -24,6 +24,7 @@ GROUND = "#E8EAEC"  # of label maps
 HOLE = "#F3D9C6"  # an input that no weight touches
 LABELS = ListedColormap([GROUND, *PALETTE, BROWN, VIOLET])
 COUNTS = LinearSegmentedColormap.from_list("counts", ["#CFE3F1", BLUE, INK])
+INKS = LinearSegmentedColormap.from_list("inks", [PAPER, INK])
 
 DARK = {
     PAPER: "#14181C",
@@ -41,9 +42,14 @@ DARK = {
     VIOLET: "#9A92EF",
 }
 # More is stronger in both: darker on white paper, lighter on dark.
-DARK_COUNTS = LinearSegmentedColormap.from_list(
-    "dark counts", ["#16364A", "#2077AE", "#E4F2FB"]
-)
+DARK_SCALES = {
+    COUNTS.name: LinearSegmentedColormap.from_list(
+        "dark counts", ["#16364A", "#2077AE", "#E4F2FB"]
+    ),
+    INKS.name: LinearSegmentedColormap.from_list(
+        "dark inks", [DARK[PAPER], DARK[INK]]
+    ),
+}
 
 # What is drawn in more than one figure.
 CURVES = {

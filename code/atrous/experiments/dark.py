@@ -25,7 +25,7 @@ from matplotlib.patches import Patch
 from matplotlib.text import Text
 from PIL import Image, ImageFilter
 
-from atrous.experiments.colours import COUNTS, DARK, DARK_COUNTS, PAPER
+from atrous.experiments.colours import DARK, DARK_SCALES, PAPER
 
 TONES = {light.lower(): dark for light, dark in DARK.items()}
 PROPERTIES = {  # what has a colour, and which
@@ -59,9 +59,8 @@ def scale(colours: Colormap) -> Colormap | None:
         listed = to_rgba_array(colours.colors)
         known = all(to_hex(rgba) in TONES for rgba in listed)
         return ListedColormap(tones(listed)) if known else None
-    if colours.name == COUNTS.name:
-        return DARK_COUNTS.with_extremes(bad=tones([colours.get_bad()])[0])
-    return None
+    made = DARK_SCALES.get(colours.name)
+    return made and made.with_extremes(bad=tones([colours.get_bad()])[0])
 
 
 def stays(image: AxesImage) -> bool:
@@ -91,11 +90,13 @@ def changes(artist: Artist) -> Iterator[tuple]:
     for kind, names in PROPERTIES.items():
         for name in names if isinstance(artist, kind) else ():
             before = getattr(artist, f"get_{name}")()
+            after = tones(before)
+            if not after[:, 3].any():
+                continue  # setting it would give it the artist's opacity
             if kind is Text and to_hex(before) == to_hex(PAPER):
                 continue  # words on a colour, not paper
-            after = tones(before)
             if kind is not Collection:
-                after = tuple(after[0]) if len(after) else "none"
+                after = tuple(after[0])
             yield getattr(artist, f"set_{name}"), before, after
 
 

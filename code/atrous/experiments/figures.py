@@ -19,6 +19,7 @@ from atrous.experiments.colours import (
     COUNTS,
     HOLE,
     INK,
+    INKS,
     LABELS,
     PALETTE,
     PAPER,
@@ -192,6 +193,13 @@ def scores_over(
     ax.set(
         xlim=(-0.5, pixels.shape[2] - 0.5), ylim=(pixels.shape[1] - 0.5, -0.5)
     )
+
+
+def edge_map(ax: Axes, strength: Tensor, title: str = "") -> None:
+    """Show how strong edges are, (H, W) in 0..1, as ink on paper."""
+    ax.imshow(strength.cpu().numpy(), cmap=INKS, vmin=0, vmax=1)
+    ax.set_title(title)
+    ax.set_axis_off()
 
 
 def label_map(

@@ -57,6 +57,15 @@ def test_scores_lie_where_their_fields_are_centred(ax):
     assert ax.get_ylim() == (31.5, -0.5)
 
 
+def test_edge_map_is_ink_on_paper(ax):
+    figures.edge_map(ax, torch.eye(4) / 2, "t")
+    image = ax.images[0]
+    assert image.get_clim() == (0, 1)
+    assert not ax.axison
+    paper, ink = (mpl.colors.to_hex(image.cmap(end)) for end in (0.0, 1.0))
+    assert (paper, ink) == (figures.PAPER.lower(), figures.INK.lower())
+
+
 def test_label_map_names_its_classes(ax):
     figures.label_map(ax, torch.eye(4, dtype=int), "t", ("ground", "disk"))
     labels = [t.get_text() for t in ax.get_legend().get_texts()]
