@@ -121,8 +121,13 @@ def darkened(fig: Figure) -> Iterator[None]:
 def pixels(fig: Figure) -> np.ndarray:
     """A figure as notebooks show it, cropped to what is drawn: (H, W, 3)."""
     file = io.BytesIO()
-    paper = fig.get_facecolor()
-    fig.savefig(file, format="png", bbox_inches="tight", facecolor=paper)
+    fig.savefig(
+        file,
+        format="png",
+        dpi=fig.dpi,
+        bbox_inches="tight",
+        facecolor=fig.get_facecolor(),
+    )
     return np.asarray(Image.open(file).convert("RGB"))
 
 

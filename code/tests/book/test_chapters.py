@@ -148,6 +148,11 @@ def test_figures_can_be_read_on_a_phone_and_in_the_dark(name):
     for cell in pictures(name):
         (output,) = (out for out in cell.outputs if "data" in out)
         assert MIME in output.data, f"make execute NAMES={name}\n{cell.source}"
+        sizes = {
+            comparing.decode(output.data[kind]).shape
+            for kind in comparing.PICTURES
+        }
+        assert len(sizes) == 1, cell.source
         facts = output.metadata[MIME]
         assert facts["text"] * PHONE >= LEAST_TEXT, cell.source
         assert not facts["unnamed"], cell.source

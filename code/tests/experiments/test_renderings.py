@@ -6,6 +6,7 @@ import sys
 import matplotlib as mpl
 import numpy as np
 import pytest
+from IPython.core.pylabtools import print_figure
 from PIL import Image
 
 mpl.use("agg")
@@ -68,6 +69,15 @@ def test_the_bundle_is_the_overlay(ax):
     picture = Image.open(io.BytesIO(base64.b64decode(png)))
     assert (np.asarray(picture) == dark.overlay(ax.figure)).all()
     assert data.keys() == metadata.keys() == {renderings.MIME}
+
+
+def test_both_renderings_are_of_one_size(ax):
+    """IPython's is the first."""
+    ax.figure.set_dpi(91)
+    (png,) = renderings.bundle(ax.figure)[0].values()
+    files = print_figure(ax.figure), base64.b64decode(png)
+    first, second = (Image.open(io.BytesIO(file)).size for file in files)
+    assert first == second
 
 
 SHOWN = """
