@@ -22,7 +22,7 @@ from nbval.plugin import (
     metadata_tags,
 )
 
-from comparing import Allowed, compare, constants, flatten
+from comparing import PICTURES, Allowed, compare, constants, flatten
 
 BUDGET_SECONDS = 120.0
 BUDGET_GIB = 4.0
@@ -33,7 +33,7 @@ ALLOWED = {
     "text/html",
     "text/markdown",
     "text/latex",
-    "image/png",
+    *PICTURES,
 }
 
 

@@ -35,6 +35,8 @@ DECIMAL = re.compile(
     r"([-+]?(?:\d*\.\d+(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+))"
     r"(?!\.?\d)"
 )
+# A figure on light pages and what dark ones lay over it.
+PICTURES = {"image/png", "image/vnd.dark+png"}
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -207,7 +209,7 @@ def compare(
         return [Difference("\n".join(says), math.inf, math.inf)]
     found = []
     for (kind, a), (_, b) in zip(stored, new, strict=True):
-        picture = kind == "image/png"
+        picture = kind in PICTURES
         one = (compare_pictures if picture else compare_texts)(a, b, allowed)
         says = one.says and f"{kind}: {one.says}"
         found.append(Difference(says, one.atol, one.rms))

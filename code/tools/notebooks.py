@@ -201,8 +201,11 @@ class Chapter:
 
     def code(self, path: str, options: dict, content: str) -> str:
         """Quoted code, cut as on the site, under its file's name."""
-        if not {*options} <= {"language", "pyobject", "lines"} or content:
-            self.refuse(f"literalinclude with {[*options]}")
+        known = {"language", "pyobject", "lines", "dedent"}
+        if not {*options} <= known or options.get("dedent") or content:
+            self.refuse(f"literalinclude with {options}")
+        if "dedent" in options:
+            options["dedent"] = None  # Sphinx's word for: all of it
         file = (CHAPTERS / path).resolve()
         reader = LiteralIncludeReader(str(file), options, Config())
         text, _ = reader.read()

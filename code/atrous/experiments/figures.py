@@ -1,7 +1,7 @@
 """What the chapters draw: arrays and windows, each on a given Axes.
 
-Imported by chapters only. One palette, told apart by the colour-blind and
-readable in print (Okabe & Ito's, without its yellow).
+Imported by chapters only. A figure is as wide as a phone's page would have
+it: one plot, or panels two a row, with text that can be read there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,46 +9,84 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
 from atrous.arithmetic import Field, Window, usage
-
-BLUE, ORANGE, GREEN, PINK, SKY, RED = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
+from atrous.experiments import renderings
+from atrous.experiments.colours import (
+    COUNTS,
+    HOLE,
+    INK,
+    INKS,
+    LABELS,
+    PALETTE,
+    PAPER,
+    RULE,
+    colours,
 )
-PALETTE = (BLUE, ORANGE, GREEN, PINK, SKY, RED)
-INK, PAPER, RULE = "#22272B", "#FFFFFF", "#C9CED3"
-HOLE = "#F3D9C6"  # an input that no weight touches
-LABELS = ListedColormap(["#E8EAEC", *PALETTE, "#8C6D46", "#5A4FCF"])
-COUNTS = LinearSegmentedColormap.from_list("counts", ["#CFE3F1", BLUE, INK])
+
+BLUE, ORANGE, GREEN, PINK, SKY, RED = PALETTE
+WIDTH = 5.5  # inches; on a phone its text is as large as that of the page
+HEIGHT = 3.4  # of a plot
+TITLE = 0.3  # of a panel's title
 
 
 def use_style() -> None:
-    """Set matplotlib's defaults for a chapter: size, fonts, one palette."""
+    """Set matplotlib's defaults for a chapter: size, fonts, one palette.
+
+    Notebooks store every figure for light and for dark pages from then on.
+    """
     plt.rcParams.update(
         {
             "axes.edgecolor": INK,
             "axes.grid": False,
+            "axes.labelcolor": INK,
             "axes.prop_cycle": plt.cycler(color=PALETTE),
             "axes.spines.right": False,
             "axes.spines.top": False,
             "axes.titlesize": 11,
             "figure.constrained_layout.use": True,
-            "figure.dpi": 110,
+            "figure.dpi": 144,
             "figure.facecolor": PAPER,
+            "figure.figsize": (WIDTH, HEIGHT),
             "font.size": 10.5,
             "image.interpolation": "nearest",
             "legend.frameon": False,
             "savefig.facecolor": PAPER,
+            "text.color": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
         }
     )
+    renderings.register()
+
+
+def panels(
+    count: int, *, shape: float = 1.0, columns: int = 2
+) -> tuple[Figure, list[Axes]]:
+    """Lay panels out at the page's width; an incomplete last row is centred.
+
+    Args:
+        count: How many.
+        shape: Height of what a panel shows, as a share of its width.
+        columns: How many a row. More than two are small on a phone.
+
+    Returns:
+        The figure, and an Axes for each panel, row by row.
+    """
+    rows = -(-count // columns)
+    height = rows * (WIDTH / columns * shape + TITLE)
+    fig = plt.figure(figsize=(WIDTH, height))
+    grid = fig.add_gridspec(rows, 2 * columns)
+    axes = []
+    for number in range(count):
+        row, place = divmod(number, columns)
+        empty = max(0, columns * (row + 1) - count)
+        first = 2 * place + empty
+        axes.append(fig.add_subplot(grid[row, first : first + 2]))
+    return fig, axes
 
 
 def sampling_grid(ax: Axes, window: Window, side: int) -> None:
@@ -105,7 +143,8 @@ def usage_map(ax: Axes, stack: Window | Sequence[Window], side: int) -> None:
     used = np.ma.masked_equal(counts, 0)
     colours = COUNTS.with_extremes(bad=HOLE)
     ax.imshow(used, cmap=colours, extent=extent, vmin=0)
-    for edge in range(side + 1 if side <= 40 else 0):  # else: only ink
+    fine = side <= 40  # of more lines nothing but ink would be seen
+    for edge in range(0, side + 1, 1 if fine else side):
         ax.axhline(edge, color=RULE, linewidth=0.4)
         ax.axvline(edge, color=RULE, linewidth=0.4)
     ax.set(xlim=(0, side), ylim=(side, 0), aspect="equal")
@@ -156,6 +195,13 @@ def scores_over(
     )
 
 
+def edge_map(ax: Axes, strength: Tensor, title: str = "") -> None:
+    """Show how strong edges are, (H, W) in 0..1, as ink on paper."""
+    ax.imshow(strength.cpu().numpy(), cmap=INKS, vmin=0, vmax=1)
+    ax.set_title(title)
+    ax.set_axis_off()
+
+
 def label_map(
     ax: Axes, labels: Tensor, title: str = "", names: Sequence[str] = ()
 ) -> None:
@@ -188,8 +234,8 @@ def seed_curves(
     curves: Mapping[str, Sequence[Sequence[float]]],
 ) -> None:
     """Draw a thick mean and a thin line a seed, for each name."""
-    for colour, (name, runs) in zip(PALETTE, curves.items(), strict=False):
-        runs = np.asarray(runs)
+    for name, colour in colours(curves).items():
+        runs = np.asarray(curves[name])
         ax.plot(x, runs.T, color=colour, linewidth=0.8, alpha=0.6)
         ax.plot(x, runs.mean(0), color=colour, linewidth=2.4, label=name)
     ax.legend()

@@ -13,6 +13,8 @@ from nbval.plugin import comment_markers, metadata_tags
 
 import comparing
 import notebooks
+from atrous.experiments.colours import CURVES
+from atrous.experiments.renderings import MIME
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "chapters"
@@ -22,6 +24,7 @@ NAMES = sorted(
 )
 MOST_LINES = 25
 LEAST_ALT = 40
+PHONE, LEAST_TEXT = 358, 9.3  # pixels; 7 points of print
 ABSOLUTE = re.compile(
     r"(?<![\w.-])/(?:tmp|home|root|Users|work|usr|var|opt|mnt)/"
 )
@@ -138,6 +141,33 @@ def test_a_sentence_stands_between_cells(name):
     for cell in jupytext.read(FOLDER / f"{name}.md").cells:
         row = row + 1 if cell.cell_type == "code" else 0
         assert row <= 2, cell.source
+
+
+@every_chapter
+def test_figures_can_be_read_on_a_phone_and_in_the_dark(name):
+    for cell in pictures(name):
+        (output,) = (out for out in cell.outputs if "data" in out)
+        assert MIME in output.data, f"make execute NAMES={name}\n{cell.source}"
+        sizes = {
+            comparing.decode(output.data[kind]).shape
+            for kind in comparing.PICTURES
+        }
+        assert len(sizes) == 1, cell.source
+        facts = output.metadata[MIME]
+        assert facts["text"] * PHONE >= LEAST_TEXT, cell.source
+        assert not facts["unnamed"], cell.source
+
+
+def test_a_curve_has_one_colour_in_the_whole_book():
+    found = {}
+    for name in NAMES:
+        for cell in pictures(name):
+            for output in cell.outputs:
+                named = output.metadata.get(MIME, {}).get("colours", {})
+                for curve, colour in named.items():
+                    before = found.setdefault(curve, colour)
+                    assert colour == before, f"{curve}\n{cell.source}"
+    assert {*CURVES} <= {*found}  # what the table names is drawn
 
 
 def test_figure_names_are_unique():

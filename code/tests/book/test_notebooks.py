@@ -85,7 +85,10 @@ def test_all_that_the_text_has_is_there(name, rendered):
         shown = [block for block in blocks if block.startswith(begins)]
         # Of one thing the beginning is not quoted.
         assert any(map(last.search, shown)) or thing == "C3Block", thing
-    assert len([b for b in blocks if b.startswith("# code/")]) == len(quoted)
+    own_blocks = [b for b in blocks if b.startswith("# code/")]
+    assert len(own_blocks) == len(quoted)
+    for block in own_blocks:  # a method stands without its class
+        assert not block.splitlines()[1].startswith(" "), block
     captions = [
         words(cell.metadata["mystnb"]["figure"]["caption"])
         for cell in own.cells

@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 import comparing
 import execute
 import spread
+from atrous.experiments.renderings import MIME
 from comparing import Allowed
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -164,6 +165,10 @@ def test_picture():
     assert difference_of(base, spot, rms=0.999 * needs).says
 
 
+def test_the_dark_rendering_is_a_picture():
+    assert {"image/png", MIME} == comparing.PICTURES
+
+
 def test_transparent_is_white():
     clear = np.zeros((9, 9, 4), np.uint8)
     white = np.full((9, 9, 3), 255, np.uint8)
@@ -184,6 +189,11 @@ for k, colour in enumerate(["C0", "C1", "C2", "C3", "C4"]):
     ax.plot(x, np.sin(x * (1 + 0.3 * k)) + offset, color=colour)
 ax.set(ylim=(-1.2, 1.2), xticks=[0, 5, 10], xticklabels=["1", "5", "8"])
 plt.show()"""
+
+DARK = f"""\
+from atrous.experiments import figures
+figures.use_style()
+{CURVES}"""
 
 IMAGE = """\
 import matplotlib.pyplot as plt
@@ -224,12 +234,12 @@ def output(kind, **content):
     return mutate
 
 
-def repaint(change):
+def repaint(change, kind="image/png"):
     def mutate(cell):
         data = cell.outputs[0].data
-        file = io.BytesIO(base64.b64decode(data["image/png"]))
+        file = io.BytesIO(base64.b64decode(data[kind]))
         pixels = np.asarray(change(Image.open(file).convert("RGB")))
-        data["image/png"] = encode(pixels)
+        data[kind] = encode(pixels)
 
     return mutate
 
@@ -382,6 +392,8 @@ CASES = {
         ),
         "tick label": (CURVES, source('"8"', '"6"'), PIXELS),
         "size": (CURVES, source("(10, 6)", "(10, 5)"), "the picture was"),
+        "dark": (DARK, nothing, ""),
+        "dark, flipped": (DARK, repaint(ImageOps.mirror, MIME), PIXELS),
     },
 }
 

@@ -8,6 +8,7 @@ import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
 
+import dark_figures
 import equations
 import finishing
 from built_site import SITE, pages
@@ -87,6 +88,13 @@ def test_pictures_say_their_size(tmp_path):
     assert [len(image.attrs) for image in others] == [1, 1]
 
 
+def test_drawings_get_the_tones_of_dark_pages():
+    drawing = '<rect fill="#0072b2"/><path stroke="#9aa3ab" fill="#FFFFFF"/>'
+    assert dark_figures.recolour(drawing) == (
+        '<rect fill="#3D9BD6"/><path stroke="#9aa3ab" fill="#14181C"/>'
+    )
+
+
 def test_katex_is_of_one_version():
     found = equations.folder()
     fonts = {path.stem for path in (found / "fonts").glob("*.woff2")}
@@ -135,6 +143,15 @@ class TestBuilt:
         for math in soup.select(".math"):
             assert math.select_one("math"), math
             assert not math.select(".katex-error"), math
+
+    def test_figures_have_a_second_rendering(self, soup):
+        for figure in soup.find_all("figure"):
+            first, second = figure.find_all("img")
+            assert "for-dark" in second["class"]
+            assert not second["alt"]
+            assert second.get("width") == first.get("width")
+            assert second.get("height") == first.get("height")
+            assert len(figure.find_all("figcaption")) == 1
 
     def test_pictures_have_a_size(self, soup):
         for image in soup.find_all("img"):

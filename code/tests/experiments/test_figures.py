@@ -42,6 +42,9 @@ def test_usage_map_shows_paths_and_holes(ax):
     line = np.array([1, 0, 2, 0, 3, 0, 2, 0, 1])
     assert (values.filled(0) == np.outer(line, line)).all()
     assert (values.mask == (np.outer(line, line) == 0)).all()
+    assert len(ax.lines) == 2 * 12  # the grid
+    figures.usage_map(ax, (Window(3, dilation=2),) * 2, 41)
+    assert len(ax.lines) == 2 * 12 + 4  # a frame
     with pytest.raises(ValueError, match="side=8: the field is 9"):
         figures.usage_map(ax, (Window(3, dilation=2),) * 2, 8)
 
@@ -54,6 +57,15 @@ def test_scores_lie_where_their_fields_are_centred(ax):
     assert ax.get_ylim() == (31.5, -0.5)
 
 
+def test_edge_map_is_ink_on_paper(ax):
+    figures.edge_map(ax, torch.eye(4) / 2, "t")
+    image = ax.images[0]
+    assert image.get_clim() == (0, 1)
+    assert not ax.axison
+    paper, ink = (mpl.colors.to_hex(image.cmap(end)) for end in (0.0, 1.0))
+    assert (paper, ink) == (figures.PAPER.lower(), figures.INK.lower())
+
+
 def test_label_map_names_its_classes(ax):
     figures.label_map(ax, torch.eye(4, dtype=int), "t", ("ground", "disk"))
     labels = [t.get_text() for t in ax.get_legend().get_texts()]
@@ -62,30 +74,33 @@ def test_label_map_names_its_classes(ax):
 
 
 def test_seed_curves_draw_each_run_and_their_mean(ax):
-    figures.seed_curves(ax, (0, 1), {"a": [[0, 1], [2, 5]]})
+    curves = {"a": [[0, 1], [2, 5]], "dilated": [[1, 1]]}
+    figures.seed_curves(ax, (0, 1), curves)
     lines = [line.get_ydata().tolist() for line in ax.lines]
-    assert lines == [[0, 1], [2, 5], [1, 3]]
+    assert lines == [[0, 1], [2, 5], [1, 3], [1, 1], [1, 1]]
+    colours = [line.get_color() for line in ax.lines]
+    assert colours == [figures.BLUE] * 3 + [figures.ORANGE] * 2
 
 
-def test_palette_is_told_apart_by_the_colour_blind():
-    """Simulated by Machado et al. 2009, severity 1; distance in linear RGB."""
-    deuteranopia = np.array(
-        [
-            [0.367322, 0.860646, -0.227968],
-            [0.280085, 0.672501, 0.047413],
-            [-0.011820, 0.042940, 0.968881],
-        ]
-    )
-    protanopia = np.array(
-        [
-            [0.152286, 1.052583, -0.204868],
-            [0.114503, 0.786281, 0.099216],
-            [-0.003882, -0.048116, 1.051998],
-        ]
-    )
-    colours = np.array([mpl.colors.to_rgb(c) for c in figures.PALETTE]) ** 2.2
-    for matrix in (np.eye(3), deuteranopia, protanopia):
-        seen = colours @ matrix.T
-        apart = np.linalg.norm(seen[:, None] - seen, axis=-1)
-        apart[np.eye(len(seen), dtype=bool)] = 9
-        assert apart.min() > 0.1
+def places(count, **options):
+    """Where panels begin, from left to right and from the top, in panels."""
+    fig, axes = figures.panels(count, **options)
+    boxes = [ax.get_subplotspec().get_position(fig) for ax in axes]
+    widest = max(box.width for box in boxes)
+    plt.close(fig)
+    left = min(box.x0 for box in boxes)
+    return [round((box.x0 - left) / widest, 1) for box in boxes], fig
+
+
+@pytest.mark.usefixtures("ax")  # the book's style
+def test_panels_stand_two_a_row():
+    assert places(2)[0] == [0, 1.1]  # a gap stands between two
+    lefts, fig = places(3)
+    assert lefts[:2] == [0, 1.1]
+    assert 0.4 < lefts[2] < 0.7  # in the middle
+    height = 2 * (figures.WIDTH / 2 + figures.TITLE)
+    assert fig.get_size_inches().tolist() == [figures.WIDTH, height]
+    lefts, fig = places(5, columns=3, shape=0.5)
+    assert lefts[:3] == pytest.approx([0, 1.1, 2.2], abs=0.2)
+    height = 2 * (figures.WIDTH / 6 + figures.TITLE)
+    assert fig.get_size_inches()[1] == pytest.approx(height)
