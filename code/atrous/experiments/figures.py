@@ -4,16 +4,22 @@ Imported by chapters only. One palette, told apart by the colour-blind and
 readable in print (Okabe & Ito's, without its yellow).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.colors import (
+    LinearSegmentedColormap,
+    ListedColormap,
+    to_hex,
+    to_rgb,
+)
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
-from atrous.arithmetic import Field, Window, usage
+from atrous.arithmetic import Field, Window, check_positive, usage
 
 BLUE, ORANGE, GREEN, PINK, SKY, RED = (
     "#0072B2",
@@ -28,6 +34,11 @@ INK, PAPER, RULE = "#22272B", "#FFFFFF", "#C9CED3"
 HOLE = "#F3D9C6"  # an input that no weight touches
 LABELS = ListedColormap(["#E8EAEC", *PALETTE, "#8C6D46", "#5A4FCF"])
 COUNTS = LinearSegmentedColormap.from_list("counts", ["#CFE3F1", BLUE, INK])
+DENSE = "#CFE3F1"  # a rate of 1
+RATES = LinearSegmentedColormap.from_list(
+    "rates", ["#FBE6BE", ORANGE, RED, "#7A2B00"]
+)
+LARGEST_RATE = 64
 
 
 def use_style() -> None:
@@ -49,6 +60,27 @@ def use_style() -> None:
             "savefig.facecolor": PAPER,
         }
     )
+
+
+def rate_colour(rate: int) -> str:
+    """The colour that a rate has in all drawings: warm, darker as it grows.
+
+    On a logarithmic scale from 2 to 64; 1, which leaves no holes, is blue.
+
+    Raises:
+        ValueError: If `rate` is below 1.
+    """
+    check_positive(rate=rate)
+    if rate == 1:
+        return DENSE
+    return to_hex(RATES(math.log(rate / 2) / math.log(LARGEST_RATE / 2)))
+
+
+def ink_on(colour: str) -> str:
+    """Black or white, whichever has the higher contrast on a colour."""
+    linear = [value**2.2 for value in to_rgb(colour)]
+    luminance = np.dot((0.2126, 0.7152, 0.0722), linear)
+    return "black" if luminance > 0.18 else "white"
 
 
 def sampling_grid(ax: Axes, window: Window, side: int) -> None:
