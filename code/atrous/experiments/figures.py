@@ -4,16 +4,18 @@ Imported by chapters only. A figure is as wide as a phone's page would have
 it: one plot, or panels two a row, with text that can be read there.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
-from atrous.arithmetic import Field, Window, usage
+from atrous.arithmetic import Field, Window, check_positive, usage
 from atrous.experiments import renderings
 from atrous.experiments.colours import (
     COUNTS,
@@ -31,6 +33,11 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED = PALETTE
 WIDTH = 5.5  # inches; on a phone its text is as large as that of the page
 HEIGHT = 3.4  # of a plot
 TITLE = 0.3  # of a panel's title
+DENSE = "#CFE3F1"  # a rate of 1
+RATES = LinearSegmentedColormap.from_list(
+    "rates", ["#FBE6BE", ORANGE, RED, "#7A2B00"]
+)
+LARGEST_RATE = 64
 
 
 def use_style() -> None:
@@ -87,6 +94,27 @@ def panels(
         first = 2 * place + empty
         axes.append(fig.add_subplot(grid[row, first : first + 2]))
     return fig, axes
+
+
+def rate_colour(rate: int) -> str:
+    """The colour that a rate has in all drawings: warm, darker as it grows.
+
+    On a logarithmic scale from 2 to 64; 1, which leaves no holes, is blue.
+
+    Raises:
+        ValueError: If `rate` is below 1.
+    """
+    check_positive(rate=rate)
+    if rate == 1:
+        return DENSE
+    return to_hex(RATES(math.log(rate / 2) / math.log(LARGEST_RATE / 2)))
+
+
+def ink_on(colour: str) -> str:
+    """Black or white, whichever has the higher contrast on a colour."""
+    linear = [value**2.2 for value in to_rgb(colour)]
+    luminance = np.dot((0.2126, 0.7152, 0.0722), linear)
+    return "black" if luminance > 0.18 else "white"
 
 
 def sampling_grid(ax: Axes, window: Window, side: int) -> None:

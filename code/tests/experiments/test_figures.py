@@ -104,3 +104,26 @@ def test_panels_stand_two_a_row():
     assert lefts[:3] == pytest.approx([0, 1.1, 2.2], abs=0.2)
     height = 2 * (figures.WIDTH / 6 + figures.TITLE)
     assert fig.get_size_inches()[1] == pytest.approx(height)
+
+
+def luminance(colour):
+    """Relative luminance of WCAG 2."""
+    rgb = np.array(mpl.colors.to_rgb(colour))
+    linear = np.where(
+        rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92
+    )
+    return linear @ (0.2126, 0.7152, 0.0722)
+
+
+def test_rates_get_darker_and_can_be_written_on():
+    colours = [figures.rate_colour(rate) for rate in range(1, 65)]
+    assert len({*colours}) == 64
+    light = [luminance(colour) for colour in colours]
+    assert light[1:] == sorted(light[1:], reverse=True)
+    for colour, here in zip(colours, light, strict=True):
+        ink = luminance(figures.ink_on(colour))
+        low, high = sorted((here, ink))
+        assert (high + 0.05) / (low + 0.05) > 4.5, colour
+    assert figures.rate_colour(1000) == colours[-1]
+    with pytest.raises(ValueError, match="rate=0"):
+        figures.rate_colour(0)
