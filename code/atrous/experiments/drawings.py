@@ -68,7 +68,9 @@ def draw_networks(*panels: Mapping[str, Network]) -> Figure:
         ValueError: If the longest network of a panel lacks a title of
             another: its titles are the rows, in their order.
     """
-    figure = plt.figure(dpi=DPI, layout="none")
+    # None from the start would be made the style's when it is saved.
+    figure = plt.figure(dpi=DPI, layout="constrained")
+    figure.set_layout_engine("none")
     ax = figure.add_axes((0, 0, 1, 1))
     y = 0.0
     for panel in panels:
