@@ -39,6 +39,9 @@ UNUSED = (
     "sphinx_highlight.js",
     "webpack-macros.html",
 )
+# A number, an interval, a mean with its deviation: what columns are made of.
+NUMBER = r"[-+]?\d[\d,]*(\.\d+)?"
+NUMBERS = re.compile(rf"{NUMBER}(( to | ± ){NUMBER})?( \(n=\d+\))?")
 LONGEST_DESCRIPTION = 155  # characters that a search engine shows
 
 
@@ -103,10 +106,26 @@ def mend(soup: BeautifulSoup) -> None:
         link["href"] = link["href"].removesuffix(".md") + ".ipynb"
         for text in link.find_all(string=re.compile(r"\.md")):
             text.replace_with(text.replace(".md", ".ipynb"))
+    for footer in soup.select("footer.bd-footer"):
+        if not footer.get_text(strip=True):
+            footer.decompose()  # a line below the last line
     for heading in soup.find_all("th"):
         if not heading.get_text(strip=True) and not heading.find("img"):
             heading.name = "td"  # it heads nothing
             heading.attrs = {}
+
+
+def align(soup: BeautifulSoup) -> None:
+    """Set columns of numbers flush right, those too that came as words."""
+    for table in soup.select("table.table:not(:has([colspan], [rowspan]))"):
+        rows = [row.find_all(["td", "th"]) for row in table.select("tr")]
+        for column in zip(*rows, strict=True):
+            words = [cell.get_text(strip=True) for cell in column[1:]]
+            if not all(NUMBERS.fullmatch(one) for one in words if one):
+                continue
+            for cell in column if any(words) else ():
+                names = {*cell.get("class", ()), "text-right"}
+                cell["class"] = sorted(names - {"text-left"})
 
 
 def measure(soup: BeautifulSoup, folder: Path) -> None:
@@ -133,6 +152,7 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
         soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
         order_head(soup, options)
         mend(soup)
+        align(soup)
         measure(soup, path.parent)
         path.write_text(str(soup), encoding="utf-8")
     for name in UNUSED:

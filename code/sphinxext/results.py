@@ -10,6 +10,9 @@ cell's table, from which the ledger takes the figures and the verdict:
       source: where, in which paper
       paper: the paper's own figures, or nothing
       row: the first cells of a row, joined by ", "
+
+A table's caption is the `caption` of its cell's metadata, or else the heading
+above it. What was computed over seeds adds how many they were, and the task.
 """
 
 from collections.abc import Iterator
@@ -22,10 +25,14 @@ from markdown_it.tree import SyntaxTreeNode
 from myst_parser.mdit_to_docutils.base import compute_unique_slug
 from sphinx.application import Sphinx
 
+from provenance import Origin, Tracer
+
 PAGE = "book/results"
 FOLDER = "chapters"
 INTERVAL = "95 % interval"  # the mean stands before it, the verdict after it
 LEDGER = "<!-- the ledger -->"  # where the page wants it
+CONTENTS = "<!-- the contents -->"
+TASK = "{func}`%s <atrous.experiments.tasks.%s>`"
 HEADER = (
     "| claim | paper | its figures | here: mean (95 % interval) | verdict "
     "| section |\n|---|---|---|---|---|---|"
@@ -45,6 +52,7 @@ class Found:
 
     heading: str
     slug: str
+    caption: str
     table: str
     tolerance: float | None
 
@@ -77,13 +85,30 @@ def shown(cell: nbformat.NotebookNode) -> list[str]:
     return [text for text in texts if text.startswith("| ")]
 
 
+def seeds(origin: Origin, table: str) -> str:
+    """Over how many seeds a table was computed, on which task; or ""."""
+    if not origin.seeds:
+        return ""
+    count = " and ".join(map(str, sorted(origin.seeds)))
+    names = [TASK % (name, name) for name in sorted(origin.tasks)]
+    task = f"task{'s' * (len(names) > 1)} {' and '.join(names)}"
+    over = "Mean ± standard deviation over" if "±" in table else "Over"
+    return f" {over} {count} seeds" + (f", {task}." if names else ".")
+
+
 def tables(notebook: nbformat.NotebookNode) -> list[Found]:
     """The stored tables of a notebook."""
-    return [
-        Found(heading, slug, table, cell.metadata.get("nbval", {}).get("atol"))
-        for cell, heading, slug in sections(notebook)
-        for table in shown(cell)
-    ]
+    found, tracer = [], Tracer()
+    for cell, heading, slug in sections(notebook):
+        if cell.cell_type != "code":
+            continue
+        origin = tracer.read(cell.source)
+        said = cell.metadata.get("caption", f"{heading}.")
+        tolerance = cell.metadata.get("nbval", {}).get("atol")
+        for table in shown(cell):
+            caption = said + seeds(origin, table)
+            found.append(Found(heading, slug, caption, table, tolerance))
+    return found
 
 
 def judged(table: str, row: str) -> tuple[str, str, str]:
@@ -135,22 +160,40 @@ def ledger(name: str, notebook: nbformat.NotebookNode) -> list[str]:
     return lines
 
 
+def title(notebook: nbformat.NotebookNode) -> str:
+    """The title of a chapter."""
+    return next(heading for _, heading, _ in sections(notebook) if heading)
+
+
+def target(name: str, slug: str = "") -> str:
+    """What leads on this page to a chapter's tables, or to a section's."""
+    return f"tables-{name}-{slug}" if slug else f"tables-{name}"
+
+
+def contents(name: str, notebook: nbformat.NotebookNode) -> str:
+    """An entry of the contents: a chapter, and its sections with tables."""
+    places = {one.slug: one.heading for one in tables(notebook)}
+    links = [f"[{text}](#{target(name, s)})" for s, text in places.items()]
+    return f"- [{title(notebook)}](#{target(name)}): {' · '.join(links)}"
+
+
 def page(name: str, notebook: nbformat.NotebookNode) -> str:
     """Markdown of one chapter's part: a heading for each section."""
-    title = next(heading for _, heading, _ in sections(notebook) if heading)
-    lines = [f"## {title}", ""]
+    lines = [f"({target(name)})=", f"## {title(notebook)}", ""]
     before = None
     for one in tables(notebook):
         if one.slug != before:
             link = f"../{FOLDER}/{name}.md#{one.slug}"
             lines += [
+                f"({target(name, one.slug)})=",
                 f"### {one.heading}",
                 "",
                 f"[In the chapter]({link})",
                 "",
             ]
             before = one.slug
-        lines += [one.table, ""]
+        # After ``` a line may hold no code.
+        lines += [f"~~~{{table}} {one.caption}", one.table, "~~~", ""]
         if one.tolerance is not None:
             lines += [f"Decimals may differ by {one.tolerance}.", ""]
     return "\n".join(lines)
@@ -160,15 +203,17 @@ def fill(app: Sphinx, docname: str, source: list[str]) -> None:
     """Append the tables to the page that is to hold them."""
     if docname != PAGE:
         return
-    claims, parts = [], []
+    claims, entries, parts = [], [], []
     for document in app.config.external_site_map:
         path = Path(app.srcdir, f"{document}.ipynb")
         if path.parent.name == FOLDER and path.exists():
             app.env.note_dependency(str(path))
             notebook = nbformat.read(path, as_version=4)
             claims += ledger(path.stem, notebook)
+            entries.append(contents(path.stem, notebook))
             parts.append(page(path.stem, notebook))
     source[0] = source[0].replace(LEDGER, "\n".join([HEADER, *claims]))
+    source[0] = source[0].replace(CONTENTS, "\n".join(entries))
     source[0] = "\n".join([source[0], *parts])
 
 

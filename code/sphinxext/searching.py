@@ -186,6 +186,8 @@ class Reader:
     def definitions(self, record: Record, tag: Tag) -> None:
         """Read the entries of a glossary, or an object of the API."""
         path, terms = [*record.path, record.name], []
+        if has(tag, "glossary"):
+            path = path[:1]  # without the letter
         for child in tag.find_all(["dt", "dd"], recursive=False):
             if child.name == "dt":
                 terms.append(child)

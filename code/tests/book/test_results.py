@@ -21,20 +21,26 @@ myst_heading_anchors = 3
 nb_execution_mode = "off"
 nb_render_markdown_format = "gfm"
 """
+TASK = "task {func}`shapes <atrous.experiments.tasks.shapes>`."
+MEANS = f"Part. Mean ± standard deviation over 3 seeds, {TASK}"
+OVER = f"Part. Over 3 seeds, {TASK}"
 NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
 
 
 def notebook(*cells):
+    """Of text, of tables with metadata, and with the code behind them."""
     made = nbformat.v4.new_notebook()
     for cell in cells:
         if isinstance(cell, str):
             made.cells.append(nbformat.v4.new_markdown_cell(cell))
             continue
-        table, metadata = cell
+        table, metadata, *source = cell
         data = {"text/markdown": table._repr_markdown_()}
         output = nbformat.v4.new_output("execute_result", data=data)
         made.cells.append(
-            nbformat.v4.new_code_cell(outputs=[output], metadata=metadata)
+            nbformat.v4.new_code_cell(
+                "".join(source), outputs=[output], metadata=metadata
+            )
         )
     return made
 
@@ -47,36 +53,76 @@ def test_tables_stand_under_their_headings():
             "# Title",
             "## Part `x`\n\nwords",
             (one, {}),
-            (two, {"nbval": {"atol": 0.25}}),
+            (two, {"nbval": {"atol": 0.25}, "caption": "What it says."}),
             "## Part `x`",
             (one, {}),
         ),
     )
     assert text.splitlines() == [
+        "(tables-name)=",
         "## Title",
         "",
+        "(tables-name-part-x)=",
         "### Part `x`",
         "",
         "[In the chapter](../chapters/name.md#part-x)",
         "",
+        "~~~{table} Part `x`.",
         "| a |",
         "| --: |",
         "| 1 |",
+        "~~~",
         "",
+        "~~~{table} What it says.",
         "| b |",
         "| --: |",
         "| 0.5000 |",
+        "~~~",
         "",
         "Decimals may differ by 0.25.",
         "",
+        "(tables-name-part-x-1)=",
         "### Part `x`",
         "",
         "[In the chapter](../chapters/name.md#part-x-1)",
         "",
+        "~~~{table} Part `x`.",
         "| a |",
         "| --: |",
         "| 1 |",
+        "~~~",
     ]
+
+
+def test_the_contents_lead_to_the_tables():
+    one = Table(["a"], [(1,)])
+    cells = (
+        "# Title",
+        "## A",
+        (one, {}),
+        (one, {}),
+        "## B",
+        "## C",
+        (one, {}),
+    )
+    assert results.contents("name", notebook(*cells)) == (
+        "- [Title](#tables-name): [A](#tables-name-a) · [C](#tables-name-c)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("cell", "source", "caption"),
+    [
+        ("0.5 ± 0.1 (n=3)", "found = over_seeds(run, range(3))\nfound", MEANS),
+        ("0.5", "[tasks.shapes(seed) for seed in range(3)]", OVER),
+        ("0.5", "tasks.shapes(3)", "Part."),
+    ],
+)
+def test_a_caption_says_what_was_trained(cell, source, caption):
+    before = (Table(["a"], []), {}, "def run(seed):\n    tasks.shapes(seed)")
+    table = Table(["a"], [(cell,)])
+    cells = ("# Title", "## Part", before, (table, {}, source))
+    assert results.tables(notebook(*cells))[1].caption == caption
 
 
 HEADER = ["in mean IoU", "mean gain", "95 % interval", "verdict"]
@@ -145,6 +191,8 @@ def built(folder):
         encoding="utf-8"
     )
     soup = BeautifulSoup(page, "html.parser")
+    for caption in soup.select("caption"):
+        caption.decompose()
     links = soup.select(f"a[href*='{results.FOLDER}/'][href*='#']")
     return (
         [table.get_text(" ", strip=True) for table in soup.select("table")],
@@ -188,6 +236,9 @@ def test_no_stored_table_is_missing(site):
     tables = soup.select("article table")
     ledger = soup.select("#the-ledger table")
     assert [*map(id, tables[:1])] == [*map(id, ledger)]
+    for table in tables[1:]:
+        caption = table.caption.extract()
+        assert len(caption.get_text()) > 10
     shown = [table.get_text(" ") for table in tables[1:]]
     stored = []
     for path in NOTEBOOKS:
@@ -202,3 +253,33 @@ def test_no_stored_table_is_missing(site):
     assert sorted(numbers.findall(" ".join(shown))) == sorted(
         numbers.findall(" ".join(stored))
     )
+
+
+def test_seeds_are_those_that_were_printed():
+    """What the code says of seeds is what the tables say, where they do."""
+    counted = 0
+    for path in NOTEBOOKS:
+        for found in results.tables(nbformat.read(path, as_version=4)):
+            printed = set(re.findall(r"\(n=(\d+)\)", found.table))
+            if printed:
+                over = " and ".join(sorted(printed, key=int))
+                assert f"over {over} seeds" in found.caption.lower()
+                counted += 1
+            if results.INTERVAL in found.table:
+                assert re.search(r"ver \d+ seeds, tasks? ", found.caption)
+    assert counted > 10
+
+
+def test_the_contents_are_whole(site):
+    page = (site / "book/results.html").read_text(encoding="utf-8")
+    soup = BeautifulSoup(page, "html.parser")
+    links = soup.select("#the-tables li a[href^='#tables-']")
+    sections = {
+        tag.find_parent("section")["id"] for tag in soup.select("caption")
+    }
+    for link in links:
+        target = soup.find(id=link["href"].removeprefix("#"))
+        section = target.find_parent("section") or target
+        sections -= {section["id"], target["id"]}
+    assert not sections
+    assert len(links) > 50

@@ -79,9 +79,10 @@ def test_terms_have_their_names():
     _, one, two = read(
         "book/glossary",
         '<section id="glossary"><h1>Glossary</h1><p>Words.</p>'
-        '<dl class="glossary"><dt id="t-1">tap</dt><dt id="t-2">点</dt>'
+        '<section id="letter-t"><h2>T</h2><dl class="glossary">'
+        '<dt id="t-1">tap</dt><dt id="t-2">点</dt>'
         '<dd><p>A place.</p></dd><dt id="t-3">rate</dt><dd><p>A step.</p></dd>'
-        "</dl></section>",
+        "</dl></section></section>",
     )
     assert one.packed() == [
         "term",

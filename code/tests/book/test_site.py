@@ -66,6 +66,7 @@ def test_tags_are_mended():
         '</div></div><button class="search-button-field" aria-label="S">'
         '</button><div class="tag_hide-cell"><details><summary>'
         "<p>Show code cell content</p></summary></details></div>"
+        '<footer class="bd-footer">\n</footer>'
         '<th class="head"><p></p></th><th class="head">a</th>'
     )
     finishing.mend(soup)
@@ -75,7 +76,29 @@ def test_tags_are_mended():
     assert not soup.button.has_attr("aria-label")
     prompt = soup.select_one(".tag_hide-cell summary")
     assert prompt.get_text() == "Show the solution"
+    assert not soup.footer
     assert str(soup).endswith('<td><p></p></td><th class="head">a</th>')
+
+
+def test_columns_of_numbers_are_set_flush_right():
+    rows = [
+        ("a", "0.5 ± 0.1 (n=3)", "+0.1", "-0.1 to 0.2", "1,000", "3x3", ""),
+        ("1", "12.5", "", "+1 to +2", "7", "2", ""),
+    ]
+    cells = (
+        "".join(f'<td class="text-left x">{text}</td>' for text in row)
+        for row in rows
+    )
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
+    head = '<th class="head text-left"></th>' * len(rows[0])
+    soup = soup_of(f'<table class="table"><tr>{head}</tr>{body}</table>')
+    finishing.align(soup)
+    right = [
+        ["text-right" in cell["class"] for cell in row.find_all(["th", "td"])]
+        for row in soup.find_all("tr")
+    ]
+    assert right == [[False, *[True] * 4, False, False]] * 3
+    assert soup.find_all("td")[1]["class"] == ["text-right", "x"]
 
 
 def test_pictures_say_their_size(tmp_path):

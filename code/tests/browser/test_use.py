@@ -84,3 +84,30 @@ def test_the_theme_is_switched_and_kept(visit, place):
     page.locator(".prev-next-area a.right-next").click()
     page.wait_for_url("**/yu2016.html")
     assert page.locator("html").get_attribute("data-theme") == "dark"
+
+
+SEEN = """e => {
+    const {top, bottom} = e.getBoundingClientRect();
+    return top >= 0 && bottom <= innerHeight;
+}"""
+
+
+def test_the_list_of_pages_shows_where_one_is(visit):
+    page = visit("chapters/operator.html")
+    root = page.url.removesuffix("chapters/operator.html")
+    here = page.locator(".bd-sidebar-primary nav .current > a").last
+    assert here.evaluate(SEEN)
+    assert page.locator(".search-button-field").evaluate(SEEN)
+    # The theme keeps the place from page to page, and hides these.
+    for name in ("book/bibliography", "book/index", "book/api/zoo"):
+        page.goto(f"{root}{name}.html")
+        assert here.evaluate(SEEN), name
+
+
+def test_a_wide_tables_caption_is_seen_whole_on_a_phone(visit):
+    page = visit("book/results.html", width=360)
+    texts = page.locator("caption .caption-text")
+    right = "e => e.getBoundingClientRect().right"
+    assert texts.count() > 50
+    for text in texts.all():
+        assert text.evaluate(right) <= 360
