@@ -4,13 +4,15 @@
 ```
 
 The picture is the one that chapters/NAME.ipynb stores, made a JPEG, which
-takes a fifth of the space where there are photographs in it.
+takes a fifth of the space where there are photographs in it. Its second
+rendering lies over it on dark pages, as in the chapter.
 """
 
 import base64
 import io
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 from docutils import nodes
@@ -18,30 +20,41 @@ from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from atrous.experiments.renderings import MIME
+from dark_figures import CLASSES
+
 FOLDER = "chapters"
 QUALITY = 88  # of the JPEG, where letters have no halo yet
 
 
-def found(
-    notebook: nbformat.NotebookNode, name: str
-) -> tuple[Image.Image, str, str]:
-    """Picture, caption and alternative text of a notebook's figure.
+class Found(NamedTuple):
+    """A stored figure: PNG files for light and dark pages, and its words."""
+
+    light: bytes
+    dark: bytes | None
+    caption: str
+    alt: str
+
+
+def found(notebook: nbformat.NotebookNode, name: str) -> Found:
+    """A notebook's figure.
 
     Raises:
         ValueError: If no cell has a figure of that name, or shows none.
     """
     for cell in notebook.cells:
-        metadata = cell.metadata.get("mystnb", {})
-        if metadata.get("figure", {}).get("name") != name:
+        words = cell.metadata.get("mystnb", {})
+        if words.get("figure", {}).get("name") != name:
             continue
         for output in cell.get("outputs", ()):
-            if picture := output.get("data", {}).get("image/png"):
-                pixels = Image.open(io.BytesIO(base64.b64decode(picture)))
-                caption = " ".join(metadata["figure"]["caption"].split())
-                return (
-                    pixels,
-                    caption,
-                    " ".join(metadata["image"]["alt"].split()),
+            data = output.get("data", {})
+            if "image/png" in data:
+                dark = data.get(MIME)
+                return Found(
+                    base64.b64decode(data["image/png"]),
+                    dark and base64.b64decode(dark),
+                    " ".join(words["figure"]["caption"].split()),
+                    " ".join(words["image"]["alt"].split()),
                 )
     raise ValueError(f"{name}: no cell has and shows a figure of that name")
 
@@ -57,23 +70,31 @@ class StoredFigure(SphinxDirective):
         path = Path(self.env.srcdir, FOLDER, f"{chapter}.ipynb")
         self.env.note_dependency(str(path))
         try:
-            pixels, caption, alt = found(nbformat.read(path, 4), name)
+            stored = found(nbformat.read(path, 4), name)
         except (OSError, ValueError) as problem:
             raise self.error(
                 f"stored-figure: {path.name}: {problem}"
             ) from None
-        file = Path(self.env.app.outdir).parent / "figures" / f"{name}.jpg"
-        file.parent.mkdir(exist_ok=True)
-        pixels.convert("RGB").save(file, quality=QUALITY)
-        uri = Path(os.path.relpath(file, self.env.srcdir)).as_posix()
+        folder = Path(self.env.app.outdir).parent / "figures"
+        folder.mkdir(exist_ok=True)
+        light, dark = folder / f"{name}.jpg", folder / f"{name}-dark.png"
+        with Image.open(io.BytesIO(stored.light)) as pixels:
+            pixels.convert("RGB").save(light, quality=QUALITY)
         figure = nodes.figure()
-        figure += nodes.image(uri=f"/{uri}", alt=alt)
+        figure += nodes.image(uri=self.uri(light), alt=stored.alt)
+        if stored.dark:
+            dark.write_bytes(stored.dark)
+            figure += nodes.image(uri=self.uri(dark), alt="", classes=CLASSES)
         words, _ = self.parse_inline(
-            f"{caption} From {{doc}}`/{FOLDER}/{chapter}`.",
+            f"{stored.caption} From {{doc}}`/{FOLDER}/{chapter}`.",
             lineno=self.lineno,
         )
         figure += nodes.caption("", "", *words)
         return [figure]
+
+    def uri(self, file: Path) -> str:
+        """A file's address, as images have it."""
+        return f"/{Path(os.path.relpath(file, self.env.srcdir)).as_posix()}"
 
 
 def setup(app: Sphinx) -> dict:

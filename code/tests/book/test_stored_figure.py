@@ -33,11 +33,16 @@ def notebook(pixels, name="fig-one"):
     return nbformat.v4.new_notebook(cells=cells)
 
 
+def opened(png):
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
 def test_a_figure_is_found_by_its_name():
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    picture, caption, alt = stored_figure.found(notebook(pixels), "fig-one")
-    assert (np.asarray(picture) == pixels).all()
-    assert (caption, alt) == ("What it shows.", "What is seen.")
+    stored = stored_figure.found(notebook(pixels), "fig-one")
+    assert (opened(stored.light) == pixels).all()
+    assert (stored.caption, stored.alt) == ("What it shows.", "What is seen.")
+    assert stored.dark is None
 
 
 def test_another_name_is_refused():
@@ -53,12 +58,14 @@ def test_the_index_shows_what_the_chapter_stores():
     (image,) = soup.select(f'img[src$="{NAME}.jpg"]')
     file = (SITE / "book" / image["src"]).resolve()
     shown = np.asarray(Image.open(file).convert("RGB"), float)
-    stored, caption, alt = stored_figure.found(
+    stored = stored_figure.found(
         nbformat.read(ROOT / f"chapters/{CHAPTER}.ipynb", 4), NAME
     )
-    expected = np.asarray(stored.convert("RGB"), float)
-    assert np.abs(shown - expected).mean() < 4
-    assert image["alt"] == alt
+    assert np.abs(shown - opened(stored.light)).mean() < 4
+    assert image["alt"] == stored.alt
     figure = image.find_parent("figure")
-    assert caption in " ".join(figure.get_text().split())
+    assert stored.caption in " ".join(figure.get_text().split())
     assert figure.select(f'a[href$="{CHAPTER}.html"]')
+    (dark,) = figure.select("img.for-dark")
+    file = (SITE / "book" / dark["src"]).resolve()
+    assert file.read_bytes() == stored.dark
