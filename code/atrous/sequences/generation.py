@@ -141,8 +141,8 @@ class Stepper:
         network = copy_network(network).eval().requires_grad_(False)
         self.network = nn.Sequential(network)
         for module in network.modules():
-            for name in [*getattr(module, "parametrizations", ())]:
-                parametrize.remove_parametrizations(module, name)
+            if parametrize.is_parametrized(module):
+                _plain_(module)
         self.memories = []
         for name, module in [
             *self.network.named_modules(remove_duplicate=False)
@@ -248,6 +248,20 @@ def drawn(
     shares = (logits / temperature).softmax(1)
     chosen = torch.multinomial(shares, 1, generator=generator)[:, 0]
     return F.one_hot(chosen, logits.shape[1]).to(logits)
+
+
+def _plain_(module: nn.Module) -> None:
+    """Keep the values of parametrised weights, not what makes them.
+
+    torch's `remove_parametrizations` takes them from the class, which a copy
+    shares with its original.
+    """
+    values = {name: getattr(module, name) for name in module.parametrizations}
+    module.__class__ = parametrize.type_before_parametrizations(module)
+    del module.parametrizations
+    for name, value in values.items():
+        weight = nn.Parameter(value.detach(), requires_grad=False)
+        module.register_parameter(name, weight)
 
 
 def _check_stepwise(name: str, module: nn.Module) -> None:

@@ -200,6 +200,16 @@ def test_each_layer_is_called_once_a_step(step):
         stepper(torch.zeros(1, 2, 1))
 
 
+def test_a_network_with_weight_normalisation_stays_as_it_was():
+    network, x = TCN(widths=(4,), kernel=3).eval(), torch.randn(1, 2, 9)
+    before = [*network.state_dict()], network(x)
+    torch.testing.assert_close(Stepper(network)(x), before[1])
+    torch.testing.assert_close(Stepper(network)(x), before[1])
+    assert [*network.state_dict()] == before[0]
+    network(x).sum().backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
 def test_a_layer_with_two_names_is_called_twice():
     layer = CausalConv1d(2, 2, 2)
     stepper = Stepper(nn.Sequential(layer, layer))  # two queues, and right
