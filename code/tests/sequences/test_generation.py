@@ -253,6 +253,10 @@ STEPPER = Stepper(CausalConv1d(2, 2, 3, dilation=4), 2)
             lambda: Stepper(nn.Sequential(nn.Conv1d(2, 2, 1, 2))),
             "Conv1d '0' may see",
         ),
+        (
+            lambda: Stepper(nn.Sequential(nn.Conv1d(2, 2, 1, padding=1))),
+            "Conv1d '0' may see",
+        ),
         (lambda: Stepper(nn.MaxPool1d(2)), "MaxPool1d '' may see"),
         (
             lambda: Stepper(Separator(4, bottleneck=4, hidden=4, blocks=1)),

@@ -138,6 +138,8 @@ def test_weights_drawn_behind_weight_normalisation_are_lost():
     torch.testing.assert_close(conv.weight, before)
     block = TCN(2, widths=(64,)).blocks[0]
     assert block.shortcut.weight.std().item() == pytest.approx(0.01, rel=0.2)
+    last = TCN(2, 30).last.weight
+    assert last.std().item() == pytest.approx(0.01, rel=0.2)
     bound = (2 * 7) ** -0.5  # of torch's uniform initialisation
     drawn = block.path[0][0].weight
     assert drawn.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
