@@ -320,12 +320,13 @@ def _colour(rate: int | None) -> str:
 
 def _wrap(words: str, width: float) -> list[str]:
     """Lines of that many inches; a fact that fits into one stays whole."""
-    letters = int(width / LETTER)
-    facts = [
+    letters, (*others, last) = int(width / LETTER), words.split(", ")
+    facts = [*(f"{fact}," for fact in others), last]
+    whole = [
         fact.replace(" ", NBSP) if len(fact) <= letters else fact
-        for fact in words.split(", ")
+        for fact in facts
     ]
-    return textwrap.wrap(", ".join(facts), letters)
+    return textwrap.wrap(" ".join(whole), letters)
 
 
 def _write(
