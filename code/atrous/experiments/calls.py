@@ -81,7 +81,7 @@ class Stage(NamedTuple):
 
     @property
     def units(self) -> tuple[str, ...]:
-        """How the names of residual units begin: they add what they made."""
+        """How the names of residual units, which add what they read, begin."""
         calls = [call for branch in self.branches for call in branch]
         sums = [call.name for call in calls if call.kind == "sum"]
         names = dict.fromkeys(name.removesuffix("sum") for name in sums)
