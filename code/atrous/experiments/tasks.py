@@ -4,7 +4,8 @@ Training and test sets are made of different halves of the photographs, see
 `atrous.experiments.photographs`. Every draw takes an explicit generator.
 
 Each task isolates one thing: `mosaics` the resolution and the boundaries,
-`shapes` the context and the scale, `far_cue` the receptive field alone.
+`shapes` the context and the scale, `far_cue` the receptive field alone. A
+fourth, `silhouettes`, needs no photograph: shapes of one exact size.
 """
 
 import math
@@ -108,9 +109,7 @@ def shapes(
     Raises:
         ValueError: If a number is out of range or a name unknown.
     """
-    unknown = sorted(set(kinds) - set(SHAPES))
-    if unknown or not kinds:
-        raise ValueError(f"kinds={tuple(kinds)}: must be some of {SHAPES}")
+    _check_kinds(kinds)
     _check(count, size, "objects", objects)
     _check(count, size, "extent", extent)
     pictures, labels = _empty(count, size)
@@ -176,6 +175,53 @@ def far_cue(
     return pictures, labels, distances.repeat(2, 1, 1)
 
 
+def silhouettes(
+    count: int,
+    *,
+    diameter: int,
+    generator: Generator,
+    kinds: Sequence[str] = SHAPES[:4],
+    noise: float = 0.3,
+) -> tuple[Tensor, Tensor]:
+    """One shape of an exact size in each picture; the class is the shape.
+
+    Without noise, every r-th pixel of a picture at diameter r d is the
+    picture at diameter d that the same generator draws: only the size
+    differs.
+
+    Args:
+        count: Pictures B.
+        diameter: Of the circle around each shape, in pixels, at least 2.
+        generator: Source of all random numbers.
+        kinds: The shapes to draw from, names of SHAPES.
+        noise: Standard deviation of the noise on shape, 1, and ground, 0.
+
+    Returns:
+        Pictures (B, 1, 2 d, 2 d) and labels (B,), the index in `kinds`.
+        Shapes are turned, and moved by up to a quarter of the diameter.
+
+    Raises:
+        ValueError: If a number is out of range or a name unknown.
+    """
+    _check_kinds(kinds)
+    if count < 1 or diameter < 2 or noise < 0:
+        raise ValueError(
+            f"count={count}, diameter={diameter}, noise={noise}: must be at "
+            "least 1, 2 and 0"
+        )
+    labels = torch.randint(len(kinds), (count,), generator=generator)
+    offsets = torch.rand(count, 3, generator=generator)
+    ys, xs = (2 * line / diameter - 2 for line in _grid(2 * diameter))
+    masks = []
+    for label, (y, x, spin) in zip(labels, offsets.tolist(), strict=True):
+        v, u = ys + 0.5 - y, xs + 0.5 - x
+        angle = torch.atan2(v, u) + 2 * math.pi * spin
+        masks.append(_inside(kinds[label], torch.hypot(u, v), angle))
+    pictures = torch.stack(masks)[:, None].float()
+    draw = torch.randn(pictures.shape, generator=generator)
+    return pictures + noise * draw, labels
+
+
 # A mark is this many standard deviations of the photograph above or below
 # its mean: far outside what the photographs hold.
 MARK = 20.0
@@ -224,6 +270,11 @@ def _grid(size: int) -> tuple[Tensor, Tensor]:
 def _empty(count: int, size: int) -> tuple[Tensor, Tensor]:
     labels = torch.zeros(count, size, size, dtype=torch.long)
     return torch.zeros(count, 3, size, size), labels
+
+
+def _check_kinds(kinds: Sequence[str]) -> None:
+    if not kinds or set(kinds) - set(SHAPES):
+        raise ValueError(f"kinds={tuple(kinds)}: must be some of {SHAPES}")
 
 
 def _check(count: int, size: int, name: str, ends: tuple[int, int]) -> None:

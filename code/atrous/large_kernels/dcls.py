@@ -30,12 +30,12 @@ class DCLSConv2d(nn.Module):
     versions max and gauss `SIG`, of the same shape; `bias`, (O,). `clamp_`,
     called after a step, keeps the places inside.
 
-    A tap is spread over pixels at a distance d along each axis, and what it
-    gives to each is the product of both axes:
+    A tap is spread over the pixels around it. What it gives to a pixel is the
+    product of both axes' shares, each from the distance d along its axis:
 
-    - v0 and v1: 1 - |d|, at most over two by two pixels (bilinear);
-    - max: w - |d| with w = |SIG| + 1, a triangle;
-    - gauss: exp(-(d / w)^2 / 2) with w = |SIG| + 0.27.
+        v0, v1   max(1 - |d|, 0), bilinear
+        max      max(w - |d|, 0), w = |SIG| + 1
+        gauss    exp(-(d / w)^2 / 2), w = |SIG| + 0.27
 
     In all but v0 a tap's shares are divided by their sum. P[0] is the column
     and P[1] the row, but in v0, as released, P[0] is the row.
@@ -59,10 +59,10 @@ class DCLSConv2d(nn.Module):
     Source:
         Khalfaoui-Hassani, Pellegrini & Masquelier, arXiv:2112.03740; the
         authors' DCLS/construct/modules.py.
-        Departs: an even or not square kernel is centred along each axis by
-        that axis; that code takes the other one, so that its 7 x 3 kernel
-        with all taps in the centre is all zeros. Where a place is whole, v0
-        has the slope of v1, 0, and not that of its right neighbour.
+        Departs: each axis is centred by its own side. That code takes the
+        other axis's where P[0] is the column, so its v1 kernel of 7 x 3 with
+        a tap in the centre is all zeros. Where a place is a whole number, v0
+        has the slope 0, as v1 has, and not that towards the next pixel.
     """
 
     def __init__(

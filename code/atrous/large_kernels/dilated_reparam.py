@@ -39,8 +39,8 @@ class DilatedReparam(nn.Module):
     Args:
         channels: Channels C.
         kernel: Side K of the large kernel, odd.
-        branches: Kernel and dilation of the others; None is `BRANCHES`.
-            Without one, () , it is a plain convolution.
+        branches: Kernel and dilation of the others; None takes those of
+            `BRANCHES`, an empty one leaves the large kernel alone.
         norm: Whether each branch has a batch normalisation.
 
     Raises:

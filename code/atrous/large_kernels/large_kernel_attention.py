@@ -52,7 +52,7 @@ class LargeKernelAttention(nn.Module):
 
     Args:
         channels: Channels C.
-        windows: The depthwise convolutions. One window of 21 taps is the
+        windows: The depthwise convolutions. One window of 21 taps is a
             dense kernel; without the first window there is gridding.
         gate: How the attention a meets the input x: "product" is x a, as
             published; "sum" is x + a; "sigmoid" is x times the sigmoid of a.
@@ -63,7 +63,8 @@ class LargeKernelAttention(nn.Module):
 
     Source:
         Guo et al., arXiv:2202.09741, section 3.1; the variants are those of
-        its Table 3. VAN-Classification, models/van.py.
+        its Table 3, but for the dense kernel, which mixes channels there.
+        VAN-Classification, models/van.py.
     """
 
     def __init__(

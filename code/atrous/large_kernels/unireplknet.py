@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from atrous.arithmetic import check_positive
@@ -61,11 +62,23 @@ class SqueezeExcitation(nn.Module):
         return x * self.up(self.down(means).relu()).sigmoid()
 
 
+class Pointwise(nn.Linear):
+    """A linear layer at each place, (B, C, H, W) to (B, C', H, W).
+
+    It is a 1x1 convolution whose weight is a matrix, as released.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mapped channels, (B, C', H, W)."""
+        return F.conv2d(x, self.weight[..., None, None], self.bias)
+
+
 class ResponseNorm(nn.Module):
-    """Global response normalisation of maps (B, H, W, C), channels last.
+    """Global response normalisation: (B, C, H, W) to the same shape.
 
     Each channel is scaled by its norm over the map, relative to the mean of
-    all channels' norms; at first it is left as it is.
+    all channels' norms; at first it is left as it is. The parameters have
+    the channels last, as released.
 
     Args:
         channels: Channels C.
@@ -80,11 +93,11 @@ class ResponseNorm(nn.Module):
         self.beta = nn.Parameter(torch.zeros(1, 1, 1, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The normalised maps, (B, H, W, C)."""
-        norms = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)
-        relative = norms / (norms.mean(-1, keepdim=True) + 1e-6)
-        y = (self.gamma * relative + 1) * x
-        return y if self.beta is None else y + self.beta
+        """The normalised maps, (B, C, H, W)."""
+        norms = torch.linalg.vector_norm(x, dim=(2, 3), keepdim=True)
+        relative = norms / (norms.mean(1, keepdim=True) + 1e-6)
+        y = (self.gamma.movedim(-1, 1) * relative + 1) * x
+        return y if self.beta is None else y + self.beta.movedim(-1, 1)
 
 
 class UniRepLKNetBlock(nn.Module):
@@ -115,16 +128,16 @@ class UniRepLKNetBlock(nn.Module):
         self.depthwise = DilatedReparam(channels, kernel, **plain)
         self.norm = nn.BatchNorm2d(channels)
         self.squeeze = SqueezeExcitation(channels, channels // 4)
-        self.expand = nn.Linear(channels, width)
+        self.expand = Pointwise(channels, width)
         self.response = ResponseNorm(width)
-        self.reduce = nn.Linear(width, channels, bias=False)
+        self.reduce = Pointwise(width, channels, bias=False)
         self.last_norm = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's output, (B, C, H, W)."""
-        y = self.squeeze(self.norm(self.depthwise(x))).movedim(1, -1)
-        y = self.reduce(self.response(nn.functional.gelu(self.expand(y))))
-        y = self.last_norm(y.movedim(-1, 1))
+        y = self.squeeze(self.norm(self.depthwise(x)))
+        y = self.reduce(self.response(F.gelu(self.expand(y))))
+        y = self.last_norm(y)
         return x + (y if self.gamma is None else y * self.gamma[:, None, None])
 
     @torch.no_grad()
@@ -132,15 +145,15 @@ class UniRepLKNetBlock(nn.Module):
         """Fold normalisations, scale and shifts into the weights beside them.
 
         What is left is a depthwise convolution with a bias, squeeze and
-        excitation, and two linear layers around the response normalisation,
-        which loses its shift. A merged block stays as it is.
+        excitation, and two pointwise layers around the response
+        normalisation, which loses its shift. A merged block stays as it is.
         """
         if self.gamma is None:
             return self
         (one,) = self.depthwise.merge_().branches[0]
         one.weight, one.bias = folded(one.weight, one.bias, self.norm)
         self.norm = nn.Identity()
-        # The shift goes through the linear layer and becomes its bias.
+        # The shift goes through the pointwise layer and becomes its bias.
         weight = self.reduce.weight
         shift = weight @ self.response.beta.flatten()
         weight, bias = folded(weight, shift, self.last_norm)

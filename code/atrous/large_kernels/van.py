@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from atrous.arithmetic import Window, check_positive
@@ -43,7 +44,7 @@ class SpatialAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The attended maps, (B, C, H, W)."""
-        y = nn.functional.gelu(self.before(x))
+        y = F.gelu(self.before(x))
         return x + self.after(self.gate(y))
 
 

@@ -188,3 +188,67 @@ def test_photograph():
 def test_wrong_values_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(generator())
+
+
+# ---- shapes of an exact size
+
+
+@pytest.mark.parametrize("rate", [2, 3])
+def test_a_larger_silhouette_is_the_smaller_one_seen_more_finely(rate):
+    small, labels = tasks.silhouettes(
+        30, diameter=12, generator=generator(), noise=0
+    )
+    large, again = tasks.silhouettes(
+        30, diameter=12 * rate, generator=generator(), noise=0
+    )
+    assert small.shape == (30, 1, 24, 24)
+    assert torch.equal(labels, again)
+    assert torch.equal(large[..., ::rate, ::rate], small)
+    assert set(labels.tolist()) == {0, 1, 2, 3}
+
+
+def test_silhouettes_are_whole_and_of_their_size():
+    kinds = ("disk", "ring")
+    pictures, labels = tasks.silhouettes(
+        40, diameter=20, generator=generator(), kinds=kinds, noise=0
+    )
+    assert set(pictures.unique().tolist()) == {0, 1}
+    for picture, label in zip(pictures[:, 0], labels, strict=True):
+        rows, columns = (picture.any(axis).nonzero() for axis in (1, 0))
+        for line in (rows, columns):
+            assert 19 <= line.max() - line.min() + 1 <= 21
+            assert line.min() > 0
+            assert line.max() < 39
+        share = 1 if kinds[label] == "disk" else 0.75
+        area = share * math.pi * 10**2
+        assert picture.sum().item() == pytest.approx(area, rel=0.05)
+    middles = torch.stack([p[0].nonzero().double().mean(0) for p in pictures])
+    assert middles.std(0).min() > 1  # they are moved, by up to 5 pixels
+    assert (middles - 20).abs().max() < 5.5
+
+
+def test_noise_of_silhouettes():
+    clean, noisy = (
+        tasks.silhouettes(8, diameter=16, generator=generator(), noise=noise)
+        for noise in (0, 0.3)
+    )
+    assert torch.equal(clean[1], noisy[1])
+    difference = noisy[0] - clean[0]
+    assert difference.std().item() == pytest.approx(0.3, rel=0.05)
+    assert difference.mean().item() == pytest.approx(0, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"diameter": 1}, "diameter=1"),
+        ({"diameter": 9, "noise": -1}, "noise=-1"),
+        ({"diameter": 9, "kinds": ("disc",)}, r"kinds=\('disc',\)"),
+        ({"diameter": 9, "kinds": ()}, r"kinds=\(\)"),
+    ],
+)
+def test_wrong_values_of_silhouettes_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        tasks.silhouettes(2, generator=generator(), **options)
+    with pytest.raises(ValueError, match="count=0"):
+        tasks.silhouettes(0, diameter=9, generator=generator())

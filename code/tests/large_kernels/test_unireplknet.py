@@ -181,13 +181,14 @@ def test_merged_weights_load_into_a_merged_network():
 def test_response_norm():
     """Of a channel's norm over the map, relative to all channels' mean."""
     norm = ResponseNorm(3).double()
-    x = torch.randn(2, 4, 5, 3, dtype=torch.float64)
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64)
     assert torch.equal(norm(x), x)
     nn.init.normal_(norm.gamma)
     nn.init.normal_(norm.beta)
-    norms = x.square().sum((1, 2)).sqrt()
+    norms = x.square().sum((2, 3)).sqrt()
     share = norms / norms.mean(1, keepdim=True)
-    expected = x + norm.gamma * share[:, None, None] * x + norm.beta
+    gamma, beta = (p.view(3, 1, 1) for p in norm.parameters())
+    expected = x + gamma * share[..., None, None] * x + beta
     torch.testing.assert_close(norm(x), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -195,13 +196,13 @@ def test_a_channel_of_zeros_has_a_gradient():
     """Though the slope of its norm, x / |x|, has none there."""
     norm = ResponseNorm(3)
     nn.init.ones_(norm.gamma)
-    x = torch.randn(2, 4, 5, 3)
-    x[..., 0] = 0
+    x = torch.randn(2, 3, 4, 5)
+    x[:, 0] = 0
     x.requires_grad_()
     norm(x).square().sum().backward()
     assert x.grad.isfinite().all()
-    assert x.grad[..., 1:].all()
-    assert norm(torch.zeros(1, 2, 2, 3)).count_nonzero() == 0
+    assert x.grad[:, 1:].all()
+    assert norm(torch.zeros(1, 3, 2, 2)).count_nonzero() == 0
 
 
 def test_first_weights():

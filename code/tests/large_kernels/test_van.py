@@ -70,6 +70,17 @@ def test_published_numbers(name, parameters, millions, giga):
     assert found == pytest.approx(giga, abs=0.08)
 
 
+def test_the_dense_kernel_of_table_3_mixes_channels():
+    """Its 124.7 M are B0 with 21 x 21 C x C weights in place of an LKA."""
+    network = meta("van_b0")
+    parameters = count(network)
+    for module in network.modules():
+        if isinstance(module, LargeKernelAttention):
+            channels = module.pointwise.out_channels
+            parameters += 21**2 * channels**2 + channels - count(module)
+    assert round(parameters / 1e6, 1) == 124.7
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_stages_by_name(name):
     network = meta(name, num_classes=7)
