@@ -10,7 +10,7 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-TASKS = frozenset({"mosaics", "shapes", "far_cue"})
+TASKS = frozenset({"mosaics", "shapes", "far_cue", "silhouettes"})
 # What an expression for seeds may consist of, such as range(2 * len(SEEDS)).
 PLAIN = (
     ast.BinOp,

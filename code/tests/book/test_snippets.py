@@ -503,7 +503,9 @@ there = {*sys.stdlib_module_names, "torch", "numpy", "sympy", "mpmath"}
 
 class Nothing:
     def find_spec(name, path=None, target=None):
-        if name.partition(".")[0] not in there:
+        top = name.partition(".")[0]
+        # The build's variables, a module of sysconfig, are named by platform.
+        if top not in there and not top.startswith("_sysconfigdata_"):
             raise ImportError(f"{name}: is not installed")
 
 sys.meta_path.insert(0, Nothing)
