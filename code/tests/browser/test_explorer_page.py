@@ -6,6 +6,7 @@ import pytest
 
 from atrous.arithmetic import Window, fields, output_size, usage, valid_weights
 from atrous.gridding import hybrid_rates
+from atrous.sequences.causal import causal_window
 from built_site import SITE
 
 PAGE = SITE / "book" / "explorer.html"
@@ -517,9 +518,22 @@ def test_in_gridding_neighbours_share_nothing(visit):
     assert fact(one, "Holes") == "none"
 
 
+def test_in_sequences_a_larger_last_rate_leaves_steps_out(visit):
+    one, _ = small(visit, "sequences")
+    assert fact(one, "Holes") == "none"
+    assert re.search(r"reads 16 .* by 1 path\b", fact(one, "Chosen output"))
+    change(one, 4, "Rate", 16)
+    line = usage([causal_window(2, rate) for rate in (1, 2, 4, 16)])
+    assert line == (1,) * 8 + (0,) * 8 + (1,) * 8
+    assert fact(one, "Holes").startswith("8 ")
+
+
 @pytest.mark.parametrize(
     "chapter",
-    ["operator", "yu2016", "deeplabv2", "drn", "deeplabv3", "gridding"],
+    [
+        *("operator", "yu2016", "deeplabv2", "drn", "deeplabv3"),
+        *("gridding", "sequences"),
+    ],
 )
 def test_a_small_one_leads_to_the_whole(visit, chapter):
     one, page = small(visit, chapter)
