@@ -137,17 +137,26 @@ CLAIM = {"says": "new is better", "source": "A paper", "row": "new over old"}
 
 
 def test_the_ledger_reads_the_row_that_a_claim_names():
-    cells = ("# Title", "## Part", (JUDGED, {"claims": [CLAIM]}))
-    assert results.ledger("name", notebook(*cells)) == [
-        "| new is better | A paper |  | +0.030 (+0.019 to +0.041) "
-        "| holds here | [Part](../chapters/name.md#part) |"
+    cell = (JUDGED, {"claims": [CLAIM]}, "over_seeds(run, range(5))")
+    assert results.ledger("name", notebook("# Title", "## Part", cell)) == [
+        "| new is better | A paper | none | +0.030 (+0.019 to +0.041) "
+        "| 5 seeds | holds here | [Part](../chapters/name.md#part) |"
     ]
-    other = CLAIM | {"row": "new over old, at edges", "paper": "1 to 2"}
+    other = {"row": "new over old, at edges", "paper": "1 to 2"}
+    other = CLAIM | other | {"over": "9 pairs", "but": "once"}
     cells = ("# Title", (JUDGED, {"claims": [CLAIM, other]}))
     assert (
-        "| 1 to 2 | +0.001 (-0.01 to +0.02) | not seen |"
+        "| 1 to 2 | +0.001 (-0.01 to +0.02) | 9 pairs | not seen; but once |"
         in (results.ledger("name", notebook(*cells))[1])
     )
+
+
+def test_a_gain_that_other_machines_may_not_see_is_no_open_verdict():
+    say = results.verdict_words
+    assert say("-0.02 to +0.01", "no loss") == "not decided; no loss"
+    for interval in ("-0.020 to -0.006", "+0.006 to +0.020"):
+        assert say(interval, "no loss") == results.NARROW
+    assert say("-0.02 to -0.01", "no gain") == "not seen"
 
 
 @pytest.mark.parametrize("row", ["old over new", "new"])
