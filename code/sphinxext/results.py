@@ -36,8 +36,8 @@ LEDGER = "<!-- the ledger -->"  # where the page wants it
 CONTENTS = "<!-- the contents -->"
 TASK = "{func}`%s <atrous.experiments.tasks.%s>`"
 HEADER = (
-    "| claim | paper | its figures | here: mean (95 % interval) | over "
-    "| verdict | section |\n|---|---|---|---|---|---|---|"
+    "| claim | verdict | here: mean (95 % interval) | over | paper "
+    "| its figures | section |\n|---|---|---|---|---|---|---|"
 )
 WORDS = {  # what a verdict says of a claim that something is better
     "gain": "holds here",
@@ -165,11 +165,11 @@ def ledger(name: str, notebook: nbformat.NotebookNode) -> list[str]:
             words = verdict_words(interval, verdict)
             cells = (
                 claim["says"],
-                claim["source"],
-                str(claim.get("paper", "" if own else "none")),
+                f"{words}; but {claim['but']}" if "but" in claim else words,
                 f"{mean} ({interval})",
                 claim.get("over", count),
-                f"{words}; but {claim['but']}" if "but" in claim else words,
+                claim["source"],
+                str(claim.get("paper", "" if own else "none")),
                 f"[{heading}](../{FOLDER}/{name}.md#{slug})",
             )
             lines.append(f"| {' | '.join(cells)} |")

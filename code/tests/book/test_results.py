@@ -139,14 +139,15 @@ CLAIM = {"says": "new is better", "source": "A paper", "row": "new over old"}
 def test_the_ledger_reads_the_row_that_a_claim_names():
     cell = (JUDGED, {"claims": [CLAIM]}, "over_seeds(run, range(5))")
     assert results.ledger("name", notebook("# Title", "## Part", cell)) == [
-        "| new is better | A paper | none | +0.030 (+0.019 to +0.041) "
-        "| 5 seeds | holds here | [Part](../chapters/name.md#part) |"
+        "| new is better | holds here | +0.030 (+0.019 to +0.041) | 5 seeds "
+        "| A paper | none | [Part](../chapters/name.md#part) |"
     ]
     other = {"row": "new over old, at edges", "paper": "1 to 2"}
     other = CLAIM | other | {"over": "9 pairs", "but": "once"}
     cells = ("# Title", (JUDGED, {"claims": [CLAIM, other]}))
     assert (
-        "| 1 to 2 | +0.001 (-0.01 to +0.02) | 9 pairs | not seen; but once |"
+        "| not seen; but once | +0.001 (-0.01 to +0.02) | 9 pairs | A paper "
+        "| 1 to 2 |"
         in (results.ledger("name", notebook(*cells))[1])
     )
 

@@ -190,3 +190,11 @@ def test_an_edge_is_shaded_that_more_lies_behind(
     wide.evaluate("box => box.scrollTo({left: 1e4, behavior: 'instant'})")
     # A table's first column stays in sight and covers the edge.
     assert shades(wide) == [not sticks, False]
+
+
+@pytest.mark.parametrize("name", contents())
+def test_no_cell_of_a_table_runs_into_the_next(visit, name):
+    page = visit(f"{name}.html", **PHONE)
+    wide = """cells => cells.filter(c => c.scrollWidth > c.clientWidth + 1)
+        .map(c => c.innerText)"""
+    assert page.locator("article td").evaluate_all(wide) == []
