@@ -147,8 +147,7 @@ def test_the_ledger_reads_the_row_that_a_claim_names():
     cells = ("# Title", (JUDGED, {"claims": [CLAIM, other]}))
     assert (
         "| not seen; but once | +0.001 (-0.01 to +0.02) | 9 pairs | A paper "
-        "| 1 to 2 |"
-        in (results.ledger("name", notebook(*cells))[1])
+        "| 1 to 2 |" in (results.ledger("name", notebook(*cells))[1])
     )
 
 
