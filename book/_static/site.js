@@ -22,5 +22,6 @@ addEventListener("DOMContentLoaded", () => {
   const [box, entry] = [list, here].map((e) => e.getBoundingClientRect());
   const above = Math.min(0, entry.top - box.top);
   const below = Math.max(0, entry.bottom - Math.min(box.bottom, innerHeight));
-  list.scrollTop += above + below;
+  // Places to scroll to are whole pixels on some screens.
+  list.scrollTop += Math.floor(above) + Math.ceil(below);
 });

@@ -10,6 +10,8 @@ cell's table, from which the ledger takes the figures and the verdict:
       source: where, in which paper
       paper: the paper's own figures, or nothing
       row: the first cells of a row, joined by ", "
+      over: over what its mean was taken, where that is not seeds
+      but: what the chapter says against its own verdict, or nothing
 
 A table's caption is the `caption` of its cell's metadata, or else the heading
 above it. What was computed over seeds adds how many they were, and the task.
@@ -34,8 +36,8 @@ LEDGER = "<!-- the ledger -->"  # where the page wants it
 CONTENTS = "<!-- the contents -->"
 TASK = "{func}`%s <atrous.experiments.tasks.%s>`"
 HEADER = (
-    "| claim | paper | its figures | here: mean (95 % interval) | verdict "
-    "| section |\n|---|---|---|---|---|---|"
+    "| claim | verdict | here: mean (95 % interval) | over | paper "
+    "| its figures | section |\n|---|---|---|---|---|---|---|"
 )
 WORDS = {  # what a verdict says of a claim that something is better
     "gain": "holds here",
@@ -44,6 +46,7 @@ WORDS = {  # what a verdict says of a claim that something is better
     "no loss": "not decided; no loss",
     "not decided": "not decided",
 }
+NARROW = "no loss; a gain on this machine, not on every one"
 
 
 @dataclass(frozen=True)
@@ -135,26 +138,39 @@ def judged(table: str, row: str) -> tuple[str, str, str]:
     return tuple(rows[found[0]][at - 1 : at + 2])
 
 
+def verdict_words(interval: str, verdict: str) -> str:
+    """What a table's verdict says of a claim that something is better."""
+    low, high = map(float, interval.split(" to "))
+    if verdict == "no loss" and not low <= 0 <= high:
+        return NARROW
+    return WORDS[verdict]
+
+
 def ledger(name: str, notebook: nbformat.NotebookNode) -> list[str]:
     """Rows of the ledger, one a claim of the chapter.
 
     Raises:
         ValueError: As `judged`, or if a cell with claims shows no table.
     """
-    lines = []
+    lines, tracer = [], Tracer()
     for cell, heading, slug in sections(notebook):
+        if cell.cell_type == "code":
+            seeds = sorted(tracer.read(cell.source).seeds)
         for claim in cell.metadata.get("claims", ()):
             if not shown(cell):
                 raise ValueError(f"claim {claim['row']!r}: no table is shown")
             mean, interval, verdict = judged(shown(cell)[-1], claim["row"])
-            link = f"[{heading}](../{FOLDER}/{name}.md#{slug})"
+            own = claim["source"].startswith("this book")
+            count = f"{' and '.join(map(str, seeds))} seeds"
+            words = verdict_words(interval, verdict)
             cells = (
                 claim["says"],
-                claim["source"],
-                str(claim.get("paper", "")),
+                f"{words}; but {claim['but']}" if "but" in claim else words,
                 f"{mean} ({interval})",
-                WORDS[verdict],
-                link,
+                claim.get("over", count),
+                claim["source"],
+                str(claim.get("paper", "" if own else "none")),
+                f"[{heading}](../{FOLDER}/{name}.md#{slug})",
             )
             lines.append(f"| {' | '.join(cells)} |")
     return lines

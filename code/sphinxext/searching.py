@@ -45,6 +45,12 @@ NAME = re.compile(r"\b(?=\w*[_A-Z])[^\W\d]\w{2,}")
 COMMENT = re.compile(r"^ *(/\*\*\n.*?\*/|//.*?)\n", re.DOTALL | re.MULTILINE)
 # Stands around formulas: what the page shows of one is not this text.
 FORMULA = "\N{INVISIBLE SEPARATOR}"
+# Stands around links until it is known whether one is a sentence of its own
+# at the end of a paragraph: that says where to read on, not what is so.
+LINK = "\N{INVISIBLE TIMES}"
+POINTER = re.compile(
+    rf"(?:^|(?<=[.?!])) *(?:There is more in )?{LINK}[^{LINK}]*{LINK}\.?$"
+)
 
 
 @dataclass
@@ -99,12 +105,13 @@ def words(node: PageElement) -> str:
         if "\\" in text:
             text = node.select_one(".katex-html").get_text()
         return FORMULA + text + FORMULA
-    return "".join(map(words, node.children))
+    text = "".join(map(words, node.children))
+    return LINK + text + LINK if node.name == "a" else text
 
 
 def name_of(tag: Tag) -> str:
     """The words of a heading or a term, formulas as any other."""
-    return " ".join(words(tag).replace(FORMULA, "").split())
+    return " ".join(re.sub(f"{FORMULA}|{LINK}", "", words(tag)).split())
 
 
 def names_in(tag: Tag) -> dict[str, None]:
@@ -161,7 +168,8 @@ class Reader:
             ):
                 line.append(words(child))
                 continue
-            if text := " ".join("".join(line).split()):
+            text = POINTER.sub("", " ".join("".join(line).split()))
+            if text := text.replace(LINK, "").strip():
                 record.text.append(text)
             line = []
             if child is None or skipped(child) or HEADING.match(child.name):

@@ -26,7 +26,9 @@ def table(stored: dict) -> list[str]:
         f"Of {len(networks)} backbones, filled with numbers and without "
         f"their classifier, brought to output stride 8 ({versions}), "
         f"{len(exact)} are exact, to {worst:.0e} of the largest value in "
-        f"float64: {', '.join(exact)}.",
+        "float64:",
+        "",
+        *by_library(exact),
         "",
         "| network | | deviation | why |",
         "|---|---|---|---|",
@@ -37,6 +39,15 @@ def table(stored: dict) -> list[str]:
             why = row.get("why", "").replace("|", "\\|").replace("_", "\\_")
             lines.append(f"| {name} | {row['kind']} | {error} | {why} |")
     return lines
+
+
+def by_library(networks: list[str]) -> list[str]:
+    """Markdown of networks called "library/name", an item a library."""
+    libraries = {}
+    for network in networks:
+        library, _, name = network.partition("/")
+        libraries.setdefault(library, []).append(name)
+    return [f"- {one}: {', '.join(names)}" for one, names in libraries.items()]
 
 
 class Surgery(SphinxDirective):

@@ -2,6 +2,7 @@
 
 import ast
 import code as standard_library_code
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -59,6 +60,15 @@ def imported(module):
 
 def test_every_folder_has_its_floor():
     assert {name.partition(".")[0] for name in FILES} == set(FLOORS)
+
+
+def test_the_readme_lists_the_floors_from_the_top():
+    readme = (CODE.parent / "README.md").read_text()
+    table = readme.partition("| `code/atrous/` | holds |")[2].partition(
+        "\n\n"
+    )[0]
+    rows = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", table, re.M)
+    assert rows == [*reversed(FLOORS)]
 
 
 @pytest.mark.parametrize("module", FILES)

@@ -121,21 +121,21 @@ def _draw_row(
 ) -> float:
     """Draw a stage of each network that has it; gives where the row ends."""
     pairs = [p for p in zip(lanes, stages, strict=True) if p[1]]
+    facts = [_facts(stage) for _, stage in pairs]
+    shared = facts[0] if len({*facts}) == 1 else ""
+    lines = [title, *_wrap(shared, NAMES - 0.1)]
+    half = len(lines) * LINE / 2
     fork = GAP * any(len(stage.branches) > 1 for _, stage in pairs)
-    y = top + GAP + fork
+    y = top + max(GAP + fork, half - BOX / 2)
+    for i, line in enumerate(lines):
+        place = y + BOX / 2 - half + (i + 0.5) * LINE
+        weight = "normal" if i else "bold"
+        _write(ax, 0, place, line, weight=weight, ha="left")
     for lane, stage in pairs:
         if len(stage.branches) > 1:
             _draw_branches(ax, lane, stage, y)
         else:
             _draw_stage(ax, lane, stage, y)
-    facts = [_facts(stage) for _, stage in pairs]
-    shared = facts[0] if len({*facts}) == 1 else ""
-    lines = [title, *_wrap(shared, NAMES - 0.1)]
-    half = len(lines) * LINE / 2
-    first = y + BOX / 2 - half + LINE / 2
-    for i, line in enumerate(lines):
-        weight = "normal" if i else "bold"
-        _write(ax, 0, first + i * LINE, line, weight=weight, ha="left")
     bottom = y + BOX + fork
     under = 0
     for (lane, stage), fact in zip(pairs, facts, strict=True):

@@ -13,7 +13,7 @@ class Table:
 
     Show one by making it the last line of a cell. A float shows four
     significant digits, a whole one too: 1.000 is a measured number, 1 a
-    count. Format it first for anything else.
+    count. From a thousand it is whole. Format it first for anything else.
 
     Raises:
         ValueError: If a row is not as long as the header.
@@ -62,5 +62,5 @@ def _text(cell: object) -> str:
     if isinstance(cell, int):
         return f"{cell:,}"
     if isinstance(cell, float):
-        return f"{cell:#.4g}"
+        return f"{cell:,.0f}" if abs(cell) >= 999.5 else f"{cell:#.4g}"
     return str(cell)

@@ -12,6 +12,8 @@ from built_site import ROOT, SITE, contents, pages
 
 PAGES = pages()
 LARGEST_PAGE = 500_000  # bytes of a page, compressed, its figures aside
+# What the search page looks through has the words of the whole book.
+SEARCHED, LARGEST_SEARCHED = "_static/search/data.js", 300_000
 WEIGHED = {".html", ".css", ".js", ".woff2", ".woff", ".ttf"}
 FENCED = re.compile(r"^(`{3,}).*?^\1|`[^`]+`", re.MULTILINE | re.DOTALL)
 FORMULA = re.compile(r"\$\$.+?\$\$|\$[^$\s][^$]*\$", re.DOTALL)
@@ -108,11 +110,13 @@ def test_a_page_is_light(visit, name):
     kinds = {PurePosixPath(asset).suffix for asset in sizes}
     assert kinds >= {".html", ".css", ".js"}
     assert kinds & {".woff", ".woff2"}
+    assert sizes.pop(SEARCHED, 0) <= LARGEST_SEARCHED
     assert sum(sizes.values()) <= LARGEST_PAGE, sizes
 
 
 def test_the_site_is_light():
-    files = [path for path in SITE.rglob("*") if path.is_file()]
+    # Aside from the archive: the notebooks hold each figure twice, as PNG.
+    files = [path for path in SITE.rglob("*.*") if path.suffix != ".zip"]
     assert sum(path.stat().st_size for path in files) < 25_000_000
 
 

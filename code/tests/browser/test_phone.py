@@ -1,6 +1,7 @@
 """What a reader sees on a phone and in the dark, measured in pixels."""
 
 import io
+import re
 
 import nbformat
 import numpy as np
@@ -13,6 +14,7 @@ from atrous.experiments.renderings import MIME
 from built_site import ROOT, contents
 
 CHAPTERS = [page for page in contents() if page.startswith("chapters/")]
+NUMBERED = re.compile(r"^\$\$ \(", re.MULTILINE)
 PHONE = {
     "width": 390,
     "device_scale_factor": 2,
@@ -148,7 +150,8 @@ def test_a_finger_finds_the_copy_buttons(visit, name):
 def test_equations_keep_their_number_in_sight(visit, name):
     page = visit(f"{name}.html", **PHONE)
     numbers = page.locator("div.math .eqno").all()
-    assert numbers
+    text = (ROOT / f"{name}.md").read_text(encoding="utf-8")
+    assert bool(numbers) == bool(NUMBERED.search(text))
     for number in numbers:
         box = number.bounding_box()
         assert box["x"] >= 0
@@ -187,3 +190,11 @@ def test_an_edge_is_shaded_that_more_lies_behind(
     wide.evaluate("box => box.scrollTo({left: 1e4, behavior: 'instant'})")
     # A table's first column stays in sight and covers the edge.
     assert shades(wide) == [not sticks, False]
+
+
+@pytest.mark.parametrize("name", contents())
+def test_no_cell_of_a_table_runs_into_the_next(visit, name):
+    page = visit(f"{name}.html", **PHONE)
+    wide = """cells => cells.filter(c => c.scrollWidth > c.clientWidth + 1)
+        .map(c => c.innerText)"""
+    assert page.locator("article td").evaluate_all(wide) == []

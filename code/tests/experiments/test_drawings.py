@@ -227,10 +227,14 @@ def test_everything_can_be_read_on_a_phone():
     cascade = TRUNK | {f"block{i}": f"backbone.layer{i}." for i in (5, 6, 7)}
     cascade |= {"scores": "head", "upsampling": "interpolation"}
     name = "deeplabv3_cascade_resnet50"
+    kernels = (3, 5, 7, 3, 5, 7)
     crowd = nn.Sequential(
-        *(nn.Conv2d(3, 3, k, padding=k // 2) for k in (3, 5, 7, 3, 5, 7))
+        *(
+            nn.Sequential(*(nn.Conv2d(3, 3, k, padding="same") for k in row))
+            for row in (kernels, kernels)
+        )
     )
-    rows = {"first": ("0", "1", "2"), "second": ("3", "4", "5")}
+    rows = {"first": "0.", "second": "1."}
     figure = draw_networks(
         {"crowd": stages(record_calls(crowd, 32), rows)},
         {s: network(name, cascade, output_stride=int(s)) for s in ("8", "16")},

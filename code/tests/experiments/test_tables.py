@@ -15,6 +15,13 @@ def test_markdown():
     ]
 
 
+def test_four_digits_or_whole():
+    values = (0.00123456, 999.44, 999.5, 1403.2, 1234567.8, float("nan"))
+    cells = repr(Table(["value"], [(value,) for value in values])).split()
+    shown = ["0.001235", "999.4", "1,000", "1,403", "1,234,568", "nan"]
+    assert cells == ["value", *shown]
+
+
 def test_text_is_aligned():
     lines = repr(TABLE).splitlines()
     assert lines[1].index("12,345") == lines[0].index("count")
