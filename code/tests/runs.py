@@ -1,7 +1,9 @@
 """A tiny network on a tiny folder: what the tests of whole runs share."""
 
+import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -71,21 +73,66 @@ def train(data, out, *more, settings=UNEVEN):
 
 
 def torchrun(count, *given):
-    """Train in processes of their own."""
+    """Start training in processes of their own."""
     torchrun = Path(sys.executable).with_name("torchrun")
-    done = subprocess.run(
-        [
-            torchrun,
-            f"--nproc-per-node={count}",
-            "-m",
-            "atrous.recipes",
-            *given,
-        ],
+    command = [torchrun, f"--nproc-per-node={count}", "-m", "atrous.recipes"]
+    return subprocess.Popen(
+        [*command, *given],
         env=dict(os.environ, OMP_NUM_THREADS="1"),
-        capture_output=True,
-        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
-    assert not done.returncode, done.stdout + done.stderr
+
+
+# One process of several. It takes part in each stage that has so many, and
+# waits for the others where they meet, so that none starts torch twice.
+STAGED = """
+import json, os, sys
+from atrous.recipes.__main__ import main
+
+rank = int(sys.argv[1])
+for count, port, words in json.loads(sys.argv[2]):
+    several = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": count,
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": port,
+    }
+    for name, value in several.items():
+        os.environ.pop(name, None)
+        if count > 1:
+            os.environ[name] = str(value)
+    if rank < count and main(words):
+        sys.exit(f"on {count} processes: {words}")
+"""
+
+
+def staged(*stages):
+    """Train on a number of processes, then go on with another.
+
+    Args:
+        stages: Numbers of processes, and the words of each.
+    """
+    sockets = [socket.socket() for _ in stages]
+    for one in sockets:
+        one.bind(("localhost", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    plan = [[n, p, w] for (n, w), p in zip(stages, ports, strict=True)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", STAGED, str(rank), json.dumps(plan)],
+            env=dict(os.environ, OMP_NUM_THREADS="1"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(max(count for count, _ in stages))
+    ]
+    errors = [process.communicate()[1] for process in processes]
+    assert not any(process.returncode for process in processes), errors
 
 
 def state(out):

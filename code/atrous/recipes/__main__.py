@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from atrous.recipes import evaluate, memory, predict, show, train, weights
 
+ENDED = 130  # what a shell gives for a command that Ctrl-C has ended
+
 
 class Command(NamedTuple):
     """A command: what it says of itself, takes and does."""
@@ -30,6 +32,8 @@ COMMANDS = {
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command; 0, or 1 if it failed for a reason that has a name.
 
+    Gives 130 if somebody has ended it.
+
     Args:
         words: The command and what it takes; the process's own if None.
     """
@@ -47,6 +51,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, ImportError, ArithmeticError) as e:
         sys.stderr.write(f"{type(e).__name__}: {e}\n")
         return 1
+    except KeyboardInterrupt as e:
+        sys.stderr.write(f"ended {str(e) or 'by Ctrl-C'}\n")
+        return ENDED
     return 0
 
 

@@ -1,11 +1,13 @@
 """The command `train`: a recipe on the reader's data."""
 
 import argparse
+import contextlib
 import dataclasses
 import os
 from pathlib import Path
 
 from atrous.datasets.catalogue import open_split
+from atrous.recipes import checkpoint
 from atrous.recipes.engine import Run
 from atrous.recipes.plain_data import override
 from atrous.recipes.processes import joined
@@ -84,7 +86,9 @@ def run(given: argparse.Namespace) -> None:
     if settings.deterministic:  # cuBLAS reads it when it starts
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     dataset = open_split(chosen.data.name, given.data, chosen.data.split)
-    with joined() as process:
+    with joined() as process, contextlib.ExitStack() as stack:
+        if process.rank == 0:
+            stack.enter_context(checkpoint.claimed(given.out))
         Run(
             chosen,
             dataset,

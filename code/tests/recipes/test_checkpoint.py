@@ -2,6 +2,8 @@
 
 import os
 import resource
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -111,3 +113,33 @@ def test_other_files_are_no_states(tmp_path):
         checkpoint.load(tmp_path / "weights.pt")
     with pytest.raises(FileNotFoundError, match="none"):
         checkpoint.load(tmp_path / "none.pt")
+
+
+HOLDER = """
+import fcntl, sys
+with open(sys.argv[1], "a") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_folder_is_one_run_s_until_its_process_has_ended(tmp_path):
+    """However it ends."""
+    out = tmp_path / "new" / "out"
+    with checkpoint.claimed(out):
+        pass
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(out / checkpoint.LOCK)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout.readline() == b"held\n"
+        with (
+            pytest.raises(BlockingIOError, match="another run is writing"),
+            checkpoint.claimed(out),
+        ):
+            pass
+        other.kill()
+    with checkpoint.claimed(out):
+        pass
