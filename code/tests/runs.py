@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import resource
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +135,17 @@ def staged(*stages):
     ]
     errors = [process.communicate()[1] for process in processes]
     assert not any(process.returncode for process in processes), errors
+
+
+@contextmanager
+def files_of_at_most(size):
+    """The system refuses larger ones, as a full disk would."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def state(out):

@@ -6,13 +6,13 @@ takes the place of the old one in one step. The one before stays beside it.
 
 import contextlib
 import os
-import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from atrous.recipes.files import need_folder
 from atrous.recipes.plain_data import differences
 from atrous.recipes.recipe import Recipe, from_json
 
@@ -66,7 +66,7 @@ def load(file: Path) -> dict[str, Any]:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except Exception as error:  # torch has many for what is cut off
         raise ValueError(f"{file}: is not whole{_advice(file)}") from error
     if not isinstance(state, dict) or "iteration" not in state:
         raise ValueError(f"{file}: is no state of a run{_advice(file)}")
@@ -85,7 +85,7 @@ def claimed(folder: Path) -> Iterator[None]:
         BlockingIOError: If another process has it.
         OSError: If the folder cannot be made or written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    need_folder("out", folder)
     with (folder / LOCK).open("a") as file:
         try:
             if fcntl:

@@ -8,7 +8,6 @@ of the gradients is that of the batch.
 import contextlib
 import json
 import math
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +27,7 @@ from atrous.recipes.batches import (
     part_count,
 )
 from atrous.recipes.building import build, count, start_
+from atrous.recipes.files import write_whole
 from atrous.recipes.logbook import Logbook, strip
 from atrous.recipes.normalisation import freeze_, share_
 from atrous.recipes.objectives import Supervised, class_weights
@@ -388,8 +388,6 @@ class Run:
             )
 
     def _write(self, file: Path, text: str) -> None:
-        """Write a small file, in one process and whole at every moment."""
+        """Write a small file, in one process."""
         if self.process.rank == 0:
-            new = file.with_suffix(".unfinished")
-            new.write_text(text, encoding="utf-8")
-            os.replace(new, file)
+            write_whole(file, text)

@@ -53,11 +53,14 @@ def run(given: argparse.Namespace) -> None:
     Raises:
         ValueError: If a value is wrong, or the network does not take a size.
     """
-    chosen = recipe(given.name)
+    chosen, crops = recipe(given.name), given.crops or ()
     for setting in given.set:
         chosen = override(chosen, setting)
-    batch = given.batch or chosen.batch
-    sizes = _sizes(chosen, given.crops)
+    batch = chosen.batch if given.batch is None else given.batch
+    for name, value in [("batch", batch), *(("crops", n) for n in crops)]:
+        if value < 1:
+            raise ValueError(f"{name}={value}: must be at least 1")
+    sizes = _sizes(chosen, crops)
     sys.stdout.write(
         f"{chosen.name}, {batch} pictures, float32, GiB\n"
         f"{'stride':>6}  {'picture':>11}  {'weights':>7}  {'state':>7}  "
@@ -176,7 +179,7 @@ def strides(chosen: Recipe) -> list[tuple[str, Recipe]]:
     return [(str(s), override(chosen, f"{path}={s}")) for s in STRIDES]
 
 
-def _sizes(chosen: Recipe, crops: Sequence[int] | None):
+def _sizes(chosen: Recipe, crops: Sequence[int]):
     if crops:
         return [(crop, crop) for crop in crops]
     seen = [a.crop or a.size for a in chosen.augmentations]

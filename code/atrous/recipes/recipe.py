@@ -33,6 +33,28 @@ WORDS = {
         "maximum",
     ),
 }
+# The least that a number may be, by its path, and whether it must be more.
+LEAST = {
+    "length": (1, False),
+    "batch": (1, False),
+    "repeats": (1, False),
+    "data.margin": (0, False),
+    "pixels.scale": (0, True),
+    "pixels.std": (0, True),
+    "optimiser.lr": (0, True),
+    "optimiser.momentum": (0, False),
+    "optimiser.betas": (0, False),
+    "optimiser.weight_decay": (0, False),
+    "optimiser.clip": (0, True),
+    "schedule.every": (0, False),
+    "schedule.at": (0, False),
+    "network.scales": (0, True),
+    "evaluation.scales": (0, True),
+    "evaluation.tile": (0, False),
+    "evaluation.resize": (0, False),
+    "evaluation.crop": (0, False),
+}
+FILLED = "network.scales", "evaluation.scales"  # of one number or more
 KINDS = ("", "bias", "norm")  # of a rule
 READ_BY = (  # a part, its kind, and what no other kind reads
     ("optimiser", "sgd", ("momentum", "nesterov")),
@@ -313,13 +335,18 @@ class Recipe:
     evaluation: Evaluation = field(default_factory=Evaluation)
 
     def __post_init__(self):
-        for name in ("length", "batch", "repeats"):
-            if getattr(self, name) < 1:
-                value = getattr(self, name)
-                raise ValueError(f"{name}={value}: must be at least 1")
-        if self.optimiser.lr <= 0:
-            raise ValueError(f"optimiser.lr={self.optimiser.lr}: must be > 0")
         found = dict(leaves(plain(self)))
+        for path, (least, more) in LEAST.items():
+            value = found[path]
+            numbers = value if isinstance(value, list) else [value]
+            if path in FILLED and not numbers:
+                raise ValueError(f"{path}={value}: must hold a number")
+            for number in numbers:
+                if number is None or number > least:
+                    continue
+                if more or number < least:
+                    word = "more than" if more else "at least"
+                    raise ValueError(f"{path}={value}: must be {word} {least}")
         for path, known in WORDS.items():
             if found[path] not in known:
                 raise ValueError(

@@ -10,6 +10,7 @@ from atrous.datasets.augment import Augmentation
 from atrous.recipes.recipe import (
     Aim,
     Data,
+    Evaluation,
     Initial,
     Loss,
     Network,
@@ -102,6 +103,7 @@ def _recipe(
         length=length,
         batch=batch,
         loss=Loss(places="window"),
+        evaluation=Evaluation("test" if place == "camvid" else "val"),
         aims=(aim,),
         sources={
             **SOURCES,

@@ -1,30 +1,18 @@
 """A state is whole or is not there: full disks, cut files, sudden ends."""
 
 import os
-import resource
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import pytest
 import torch
+from runs import files_of_at_most
 
 from atrous.recipes import checkpoint
 
 
 def state(iteration, size=3):
     return {"iteration": iteration, "model": {"a": torch.rand(size)}}
-
-
-@contextmanager
-def files_of_at_most(size):
-    """The system refuses larger ones, as a full disk would."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_the_last_state_comes_back_and_the_one_before_stays(tmp_path):

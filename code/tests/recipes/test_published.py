@@ -102,6 +102,16 @@ def test_classes_data_and_schedule_fit(name):
     assert rates[-1] > 0
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_it_is_measured_on_the_pictures_of_its_aims(name):
+    """But where the labels of test are with the data set's server."""
+    found = RECIPES[name]
+    known = found.data.name not in ("voc", "voc_aug", "cityscapes")
+    aims = " ".join(aim.what for aim in found.aims)
+    wanted = "test" if known and " test" in aims else "val"
+    assert found.evaluation.split == wanted
+
+
 # ---- against the facts of the papers, as far as they can be computed
 
 
