@@ -260,7 +260,7 @@ def test_an_unknown_name_says_what_there_is():
         ("length=0", "length=0: must be at least 1"),
         ("batch=0", "batch=0: must be at least 1"),
         ("repeats=0", "repeats=0: must be at least 1"),
-        ("optimiser.lr=0", "optimiser.lr=0.0: must be > 0"),
+        ("optimiser.lr=0", "optimiser.lr=0.0: must be more than 0"),
         ("unit=steps", "unit='steps': must be one of"),
         ("loss.places=pixel", "loss.places='pixel': must be one of"),
         ("normalisation=sync", "normalisation='sync': must be one of"),
