@@ -126,10 +126,11 @@ class Pairs(Dataset):
 
     def _read(self, file: Path) -> np.ndarray:
         with whole_image(file) as image:
-            if image.mode not in ("L", "P"):
+            if image.mode[0] not in "LPI" or image.mode in ("LA", "PA"):
                 raise ValueError(
-                    f"{file}: {image.mode} pixels, not indices; "
-                    "labels_from_colours makes indices of colours"
+                    f"{file}: {image.mode} pixels, not indices; save the map "
+                    "with one channel, or let labels_from_colours make "
+                    "indices of colours"
                 )
             labels = np.array(image, np.int64)
             if self.palette is not None and image.mode == "P":

@@ -7,55 +7,15 @@ named by its path: `optimiser.lr`.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from torch import Tensor
 
 from atrous.datasets.augment import Augmentation
+from atrous.recipes.bounds import check
 from atrous.recipes.plain_data import leaves, made, plain
 
-# Words that a recipe may use, by the path of their value.
-WORDS = {
-    "pixels.order": ("RGB", "BGR"),
-    "optimiser.kind": ("sgd", "adam"),
-    "schedule.kind": ("constant", "poly", "step"),
-    "loss.kind": ("cross_entropy", "edges"),
-    "loss.places": ("pixels", "logits", "window", "scales"),
-    "unit": ("iterations", "epochs"),
-    "last_batch": ("wrap", "keep"),
-    "normalisation": ("batch", "frozen"),
-    "evaluation.metric": ("mean IoU", "top-1 error", "ODS"),
-    "evaluation.fusion": (
-        "probabilities",
-        "log probabilities",
-        "logits",
-        "maximum",
-    ),
-}
-# The least that a number may be, by its path, and whether it must be more.
-LEAST = {
-    "length": (1, False),
-    "batch": (1, False),
-    "repeats": (1, False),
-    "data.margin": (0, False),
-    "pixels.scale": (0, True),
-    "pixels.std": (0, True),
-    "optimiser.lr": (0, True),
-    "optimiser.momentum": (0, False),
-    "optimiser.betas": (0, False),
-    "optimiser.weight_decay": (0, False),
-    "optimiser.clip": (0, True),
-    "schedule.every": (0, False),
-    "schedule.at": (0, False),
-    "network.scales": (0, True),
-    "evaluation.scales": (0, True),
-    "evaluation.tile": (0, False),
-    "evaluation.resize": (0, False),
-    "evaluation.crop": (0, False),
-}
-FILLED = "network.scales", "evaluation.scales"  # of one number or more
-KINDS = ("", "bias", "norm")  # of a rule
 READ_BY = (  # a part, its kind, and what no other kind reads
     ("optimiser", "sgd", ("momentum", "nesterov")),
     ("optimiser", "adam", ("betas",)),
@@ -335,29 +295,7 @@ class Recipe:
     evaluation: Evaluation = field(default_factory=Evaluation)
 
     def __post_init__(self):
-        found = dict(leaves(plain(self)))
-        for path, (least, more) in LEAST.items():
-            value = found[path]
-            numbers = value if isinstance(value, list) else [value]
-            if path in FILLED and not numbers:
-                raise ValueError(f"{path}={value}: must hold a number")
-            for number in numbers:
-                if number is None or number > least:
-                    continue
-                if more or number < least:
-                    word = "more than" if more else "at least"
-                    raise ValueError(f"{path}={value}: must be {word} {least}")
-        for path, known in WORDS.items():
-            if found[path] not in known:
-                raise ValueError(
-                    f"{path}={found[path]!r}: must be one of {known}"
-                )
-        for number, rule in enumerate(self.optimiser.rules):
-            if rule.kind not in KINDS:
-                raise ValueError(
-                    f"optimiser.rules.{number}.kind={rule.kind!r}: must be "
-                    f"one of {KINDS}"
-                )
+        check(dict(leaves(plain(self))))
 
     def to_json(self) -> str:
         """The recipe as JSON; `from_json` reads it."""
@@ -386,16 +324,29 @@ class Recipe:
             return False
         return not self.augmentations[int(path.split(".")[1])].area
 
+    def _usual(self, path: str) -> Any:
+        """What stands at a path where a recipe says nothing; else None."""
+        *names, last = path.split(".")
+        part = self
+        for name in names:
+            tuples = isinstance(part, tuple)
+            part = part[int(name)] if tuples else getattr(part, name)
+        if isinstance(part, Mapping):
+            return None
+        usual = {f.name: f.default for f in fields(part)}[last]
+        return None if usual is MISSING else usual
+
     def table(self) -> str:
         """The recipe in lines: path, value, source; then what it aims at.
 
-        Left out is what is switched off (null, false, 0 and empty) and what
-        another kind of optimiser, schedule or loss would read.
+        Left out is what is switched off (null, false, 0 and empty), unless
+        it is usually on, and what another kind of optimiser, schedule or loss
+        would read.
         """
         rows = [
             (path, json.dumps(value), self.source(path))
             for path, value in self.values()
-            if value and not self._idle(path)
+            if (value or self._usual(path)) and not self._idle(path)
         ]
         wide, wider = (max(len(row[i]) for row in rows) for i in (0, 1))
         lines = [

@@ -56,7 +56,8 @@ SOURCES = {
     "last_batch": "Caffe goes round and round in its list",
     "normalisation": "there is none in these networks",
     "loss": CODE,
-    "evaluation": "paper",
+    "evaluation": "paper; the code takes tiles, and makes probabilities "
+    "before it enlarges them",
 }
 # Biases learn twice as fast and do not decay.
 BIASES = Rule(kind="bias", lr=2.0, weight_decay=0.0)

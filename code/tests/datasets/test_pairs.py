@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from atrous.datasets.kitti import KITTI
 from atrous.datasets.pairs import read_rgb
 
 LEVELS = np.arange(0, 65536, 257, np.uint16).reshape(16, 16)  # of 0 to 255
@@ -45,3 +46,28 @@ def test_a_huge_picture_is_refused_with_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(ValueError, match=r"picture\.png: not a whole"):
         read_rgb(file)
+
+
+def street(root, labels):
+    """One picture in KITTI's layout, and its label map."""
+    for folder, image in (
+        ("RGB", Image.new("RGB", (16, 16))),
+        ("GT_ind", labels),
+    ):
+        (root / "Training_00" / folder).mkdir(parents=True, exist_ok=True)
+        image.save(root / "Training_00" / folder / "1.png")
+    return KITTI(root)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_label_maps_have_eight_bits_or_sixteen(tmp_path, kind):
+    labels = (LEVELS % 11).astype(kind)
+    _, found = street(tmp_path, Image.fromarray(labels))[0]
+    assert np.array_equal(found.numpy(), labels)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "LA", "1"])
+def test_label_maps_of_other_modes_are_refused(tmp_path, mode):
+    labels = Image.fromarray((LEVELS % 11).astype(np.uint8))
+    with pytest.raises(ValueError, match=f"1.png: {mode} pixels, not ind"):
+        street(tmp_path, labels.convert(mode))[0]
