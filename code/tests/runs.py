@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from atrous.recipes import checkpoint
 from atrous.recipes.__main__ import main
 from atrous.segmentation.base import Segmenter
 
@@ -135,6 +136,28 @@ def staged(*stages):
     ]
     errors = [process.communicate()[1] for process in processes]
     assert not any(process.returncode for process in processes), errors
+
+
+HOLDER = """
+import fcntl, sys
+with open(sys.argv[1], "a") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def claimed_by_another(out):
+    """Another process has a folder, until it is killed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(out / checkpoint.LOCK)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout.readline() == b"held\n"
+        yield
+        other.kill()
 
 
 @contextmanager

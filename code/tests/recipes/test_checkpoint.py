@@ -1,12 +1,10 @@
 """A state is whole or is not there: full disks, cut files, sudden ends."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
-from runs import files_of_at_most
+from runs import claimed_by_another, files_of_at_most
 
 from atrous.recipes import checkpoint
 
@@ -103,31 +101,16 @@ def test_other_files_are_no_states(tmp_path):
         checkpoint.load(tmp_path / "none.pt")
 
 
-HOLDER = """
-import fcntl, sys
-with open(sys.argv[1], "a") as file:
-    fcntl.lockf(file, fcntl.LOCK_EX)
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
 def test_a_folder_is_one_run_s_until_its_process_has_ended(tmp_path):
     """However it ends."""
     out = tmp_path / "new" / "out"
     with checkpoint.claimed(out):
         pass
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(out / checkpoint.LOCK)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as other:
-        assert other.stdout.readline() == b"held\n"
-        with (
-            pytest.raises(BlockingIOError, match="another run is writing"),
-            checkpoint.claimed(out),
-        ):
-            pass
-        other.kill()
+    with (
+        claimed_by_another(out),
+        pytest.raises(BlockingIOError, match="another run is writing"),
+        checkpoint.claimed(out),
+    ):
+        pass
     with checkpoint.claimed(out):
         pass

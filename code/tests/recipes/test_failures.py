@@ -11,6 +11,7 @@ import pytest
 import torch
 from runs import (
     UNEVEN,
+    claimed_by_another,
     files_of_at_most,
     iterations,
     save,
@@ -119,6 +120,16 @@ def test_processes_started_by_half_are_refused(
     monkeypatch.setenv("RANK", "0")
     assert train(data, tmp_path / "out") == 1
     assert "start several processes by torchrun" in capsys.readouterr().err
+
+
+def test_two_runs_do_not_write_to_one_folder(data, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert train(data, out, "--stop-after=1") == 0
+    before = (out / "last.pt").read_bytes()
+    with claimed_by_another(out):
+        assert train(data, out) == 1
+    assert "another run is writing to it" in capsys.readouterr().err
+    assert (out / "last.pt").read_bytes() == before
 
 
 # ---- any command

@@ -189,7 +189,7 @@ def test_torchrun_takes_its_processes_with_it(data, tmp_path, number):
     whole, ended = tmp_path / "whole", tmp_path / "ended"
     every = 1 if number == signal.SIGKILL else 10_000
     given = (f"--save-every={every}",)
-    settings = (*UNEVEN, "length=100_000")
+    settings = (*UNEVEN, "length=3_000")
     with torchrun(2, *words(data, ended, *given, settings=settings)) as run:
         while iterations(ended) == 0 and run.poll() is None:
             time.sleep(0.02)
