@@ -32,7 +32,7 @@ from atrous.recipes.recipe import Recipe
 from atrous.recipes.settings import Settings
 from timing import interval, machine, turns
 
-PICTURES, SIZE = 24, (120, 160)
+PICTURES, SIZE = 144, (120, 160)  # an epoch is 24 steps
 CPU = torch.device("cpu")
 
 
@@ -44,7 +44,7 @@ def noise(folder: Path) -> Path:
         for i in range(PICTURES):
             shape = (*SIZE, *channels)
             pixels = numbers.integers(0, high, shape, np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"p{i:02d}.png")
+            Image.fromarray(pixels).save(folder / name / f"p{i:03d}.png")
     return folder
 
 
@@ -144,9 +144,9 @@ def engine(recipe: Recipe, data: Path, workers: int) -> None:
 def main() -> None:
     """Let both take turns and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--iterations", type=int, default=16)
+    parser.add_argument("--iterations", type=int, default=72)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=10)
     given = parser.parse_args()
     torch.set_num_threads(1)
     recipe = small(given.iterations)

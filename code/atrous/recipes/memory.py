@@ -161,9 +161,10 @@ def step(
             labels = _labels(recipe, batch, size)
             norms = supervised.norms(labels).to(pictures.dtype)
             kept = kept_bytes(network, forward)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise ValueError(
-            f"size={tuple(size)}: the network takes no such pictures: {error}"
+            f"size={tuple(size)}, batch={batch}: the network takes no such "
+            f"pictures: {error}"
         ) from error
     trained = [p for p in network.parameters() if p.requires_grad]
     gradients = sum(map(_bytes, trained))

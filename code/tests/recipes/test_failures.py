@@ -142,6 +142,10 @@ def test_two_runs_do_not_write_to_one_folder(data, tmp_path, capsys):
         ("show hed_bsds500 --set evaluation.scales=[]", "must hold a number"),
         ("show hed_bsds500 --set evaluation.scales=[0]", "must be more than"),
         ("show hed_bsds500 --set evaluation.tile=-1", "must be at least 0"),
+        (
+            "memory deeplabv3_resnet101_voc_os16 --crops 65 --batch 1",
+            "batch=1: the network takes no such pictures: batch size 1 in ",
+        ),
         ("memory espnet_camvid --batch 0", "batch=0: must be at least 1"),
         ("memory espnet_camvid --crops -5", "crops=-5: must be at least 1"),
         ("evaluate hed_bsds500 --data . --workers -1", "workers=-1: must be"),
