@@ -90,11 +90,14 @@ def claimed(folder: Path) -> Iterator[None]:
         try:
             if fcntl:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            raise BlockingIOError(
-                f"{folder}: another run is writing to it; wait until it has "
-                "ended, or take another folder by --out"
-            ) from error
+        except OSError as error:
+            # Some file systems have no locks: there, too, runs are not told
+            # apart.
+            if isinstance(error, BlockingIOError | PermissionError):
+                raise BlockingIOError(
+                    f"{folder}: another run is writing to it; wait until it "
+                    "has ended, or take another folder by --out"
+                ) from error
         yield
 
 

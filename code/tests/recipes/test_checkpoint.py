@@ -1,5 +1,6 @@
 """A state is whole or is not there: full disks, cut files, sudden ends."""
 
+import errno
 import os
 
 import pytest
@@ -99,6 +100,15 @@ def test_other_files_are_no_states(tmp_path):
         checkpoint.load(tmp_path / "weights.pt")
     with pytest.raises(FileNotFoundError, match="none"):
         checkpoint.load(tmp_path / "none.pt")
+
+
+def test_a_file_system_without_locks_is_written_to(tmp_path, monkeypatch):
+    def lockf(*given):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(checkpoint.fcntl, "lockf", lockf)
+    with checkpoint.claimed(tmp_path):
+        pass
 
 
 def test_a_folder_is_one_run_s_until_its_process_has_ended(tmp_path):
