@@ -5,11 +5,13 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import torch
+from scipy import stats
 
 ROUNDS = 7
 
@@ -17,7 +19,24 @@ ROUNDS = 7
 def medians(
     rivals: Mapping[str, Callable[[], object]], rounds: int = ROUNDS
 ) -> dict[str, float]:
-    """Median time of each rival over that of the first, round by round.
+    """Median time of each rival over that of the first, round by round."""
+    return {
+        name: statistics.median(found)
+        for name, found in turns(rivals, rounds).items()
+    }
+
+
+def interval(ratios: Sequence[float]) -> tuple[float, float, float]:
+    """Geometric mean of ratios, and its 95 % interval by Student's t."""
+    logs = np.log(ratios)
+    half = stats.t.ppf(0.975, len(logs) - 1) * stats.sem(logs)
+    return tuple(np.exp(np.mean(logs) + np.array([0, -half, half])).tolist())
+
+
+def turns(
+    rivals: Mapping[str, Callable[[], object]], rounds: int = ROUNDS
+) -> dict[str, list[float]]:
+    """Time of each rival over that of the first, in each round.
 
     A round before the first warms up. Every other one runs backwards: who
     comes second may find its weights in the cache.
@@ -31,7 +50,7 @@ def medians(
             took[name] = time.perf_counter() - start
         for name in names if number else ():
             ratios[name].append(took[name] / took[names[0]])
-    return {name: statistics.median(found) for name, found in ratios.items()}
+    return ratios
 
 
 def processor() -> str:

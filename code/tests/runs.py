@@ -1,9 +1,13 @@
 """A tiny network on a tiny folder: what the tests of whole runs share."""
 
+import json
 import os
 import re
+import resource
+import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from atrous.recipes import checkpoint
 from atrous.recipes.__main__ import main
 from atrous.segmentation.base import Segmenter
 
@@ -71,21 +76,99 @@ def train(data, out, *more, settings=UNEVEN):
 
 
 def torchrun(count, *given):
-    """Train in processes of their own."""
+    """Start training in processes of their own."""
     torchrun = Path(sys.executable).with_name("torchrun")
-    done = subprocess.run(
-        [
-            torchrun,
-            f"--nproc-per-node={count}",
-            "-m",
-            "atrous.recipes",
-            *given,
-        ],
+    command = [torchrun, f"--nproc-per-node={count}", "-m", "atrous.recipes"]
+    return subprocess.Popen(
+        [*command, *given],
         env=dict(os.environ, OMP_NUM_THREADS="1"),
-        capture_output=True,
-        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
-    assert not done.returncode, done.stdout + done.stderr
+
+
+# One process of several. It takes part in each stage that has so many, and
+# waits for the others where they meet, so that none starts torch twice.
+STAGED = """
+import json, os, sys
+from atrous.recipes.__main__ import main
+
+rank = int(sys.argv[1])
+for count, port, words in json.loads(sys.argv[2]):
+    several = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": count,
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": port,
+    }
+    for name, value in several.items():
+        os.environ.pop(name, None)
+        if count > 1:
+            os.environ[name] = str(value)
+    if rank < count and main(words):
+        sys.exit(f"on {count} processes: {words}")
+"""
+
+
+def staged(*stages):
+    """Train on a number of processes, then go on with another.
+
+    Args:
+        stages: Numbers of processes, and the words of each.
+    """
+    sockets = [socket.socket() for _ in stages]
+    for one in sockets:
+        one.bind(("localhost", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    plan = [[n, p, w] for (n, w), p in zip(stages, ports, strict=True)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", STAGED, str(rank), json.dumps(plan)],
+            env=dict(os.environ, OMP_NUM_THREADS="1"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(max(count for count, _ in stages))
+    ]
+    errors = [process.communicate()[1] for process in processes]
+    assert not any(process.returncode for process in processes), errors
+
+
+HOLDER = """
+import fcntl, sys
+with open(sys.argv[1], "a") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def claimed_by_another(out):
+    """Another process has a folder, until it is killed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(out / checkpoint.LOCK)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout.readline() == b"held\n"
+        yield
+        other.kill()
+
+
+@contextmanager
+def files_of_at_most(size):
+    """The system refuses larger ones, as a full disk would."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def state(out):

@@ -5,7 +5,6 @@ called differs from repository to repository, and so does their order in the
 file; which module comes after which does not.
 """
 
-import pickle
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -85,7 +84,10 @@ def load_checkpoint(
         The files of torchvision (ResNet, DeepLabV3), fyu/drn and
         kazuto1011/deeplab-pytorch, its convert.py from Caffe among them.
     """
-    stored, own = _state_dict(_read(path), path, entry), model.state_dict()
+    stored, own = (
+        _state_dict(read_checkpoint(path), path, entry),
+        model.state_dict(),
+    )
     stored = _without(stored, own, skip)
     for state, other in ((stored, own), (own, stored)):
         if not any(name.endswith(COUNTER) for name in other):
@@ -109,8 +111,15 @@ def load_checkpoint(
     return model
 
 
-def _read(path: str | Path) -> Any:
-    """What is in a file."""
+def read_checkpoint(path: str | Path) -> Any:
+    """What is in a file that `torch.save` or safetensors has written.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If safetensors is needed and not installed.
+        ValueError: If the file holds anything but tensors and numbers, or is
+            damaged, or something else.
+    """
     if Path(path).suffix == ".safetensors":
         try:
             from safetensors.torch import load_file
@@ -118,11 +127,14 @@ def _read(path: str | Path) -> Any:
             raise ImportError(
                 f"path={str(path)!r}: pip install safetensors reads this file"
             ) from error
-        return load_file(path)
     try:
+        if Path(path).suffix == ".safetensors":
+            return load_file(path)
         with torch.serialization.safe_globals(_numpys_numbers()):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except OSError:  # it is not there, or may not be read
+        raise
+    except Exception as error:  # a text that is read as one ends in any way
         raise ValueError(
             f"path={str(path)!r}: torch.load with weights_only=True refuses "
             "this file: it is damaged or holds more than tensors and numbers"

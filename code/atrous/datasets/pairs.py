@@ -126,10 +126,11 @@ class Pairs(Dataset):
 
     def _read(self, file: Path) -> np.ndarray:
         with whole_image(file) as image:
-            if image.mode not in ("L", "P"):
+            if image.mode[0] not in "LPI" or image.mode in ("LA", "PA"):
                 raise ValueError(
-                    f"{file}: {image.mode} pixels, not indices; "
-                    "labels_from_colours makes indices of colours"
+                    f"{file}: {image.mode} pixels, not indices; save the map "
+                    "with one channel, or let labels_from_colours make "
+                    "indices of colours"
                 )
             labels = np.array(image, np.int64)
             if self.palette is not None and image.mode == "P":
@@ -220,15 +221,36 @@ def whole_image(file: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(file) as image:
             whole = ImageOps.exif_transpose(image)  # a copy, read to the end
-    except (OSError, SyntaxError) as error:  # what PIL says of broken files
+    except (
+        OSError,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ) as error:  # what PIL says of broken files, and of huge ones
         raise ValueError(f"{file}: not a whole picture: {error}") from error
     yield whole
 
 
 def read_rgb(file: Path) -> np.ndarray:
-    """Pixels of a picture file, uint8 (H, W, 3), turned as it says."""
+    """Pixels of a picture file, uint8 (H, W, 3), turned as it says.
+
+    Grey levels of 16 bits become 8 of them; others would all turn white.
+
+    Raises:
+        FileNotFoundError: If it is missing.
+        ValueError: If it is no whole picture, or its numbers are floating or
+            beyond 16 bits, for which no file says what is white.
+    """
     with whole_image(file) as image:
-        return np.array(image.convert("RGB"))
+        if image.mode[0] not in "IF":
+            return np.array(image.convert("RGB"))
+        mode, levels = image.mode, np.asarray(image)
+    if mode == "F" or levels.min() < 0 or levels.max() > 65535:
+        raise ValueError(
+            f"{file}: its pixels go from {levels.min()} to {levels.max()}; "
+            "save it with 8 or 16 bits"
+        )
+    grey = ((levels.astype(np.int64) + 128) // 257).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, 2)
 
 
 def check_palette(labels, palette, colours, name) -> None:

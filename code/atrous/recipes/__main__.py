@@ -1,11 +1,19 @@
 """`python -m atrous.recipes COMMAND`: experiments at full scale."""
 
 import argparse
+import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import torch
+
 from atrous.recipes import evaluate, memory, predict, show, train, weights
+
+ENDED = 130  # what a shell gives for a command that Ctrl-C has ended
+# Errors whose words say what is wrong and what to do.
+NAMED = ValueError, TypeError, OSError, ImportError, ArithmeticError
 
 
 class Command(NamedTuple):
@@ -30,6 +38,8 @@ COMMANDS = {
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command; 0, or 1 if it failed for a reason that has a name.
 
+    Gives 130 if somebody has ended it.
+
     Args:
         words: The command and what it takes; the process's own if None.
     """
@@ -42,12 +52,34 @@ def main(words: Sequence[str] | None = None) -> int:
         command.arguments(own)
         own.set_defaults(run=command.run)
     given = parser.parse_args(words)
-    try:
-        given.run(given)
-    except (ValueError, TypeError, OSError, ImportError, ArithmeticError) as e:
-        sys.stderr.write(f"{type(e).__name__}: {e}\n")
-        return 1
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn
+        try:
+            given.run(given)
+            sys.stdout.flush()
+        except BrokenPipeError:  # as of `list | head`, which has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except NAMED as error:
+            _say(f"{type(error).__name__}: {error}")
+            return 1
+        except torch.OutOfMemoryError as error:
+            _say(f"{error}; --per-device takes fewer pictures at once")
+            return 1
+        except KeyboardInterrupt as error:
+            _say(f"ended {str(error) or 'by Ctrl-C'}")
+            return ENDED
     return 0
+
+
+def _warn(message: Warning | str, *place, **more) -> None:
+    """A warning without the line of code that gives it."""
+    _say(f"warning: {message}")
+
+
+def _say(text: str) -> None:
+    """Write one line to the error output."""
+    sys.stderr.write("; ".join(text.splitlines()) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from atrous.datasets import geometry
 from atrous.datasets.pairs import IGNORE
 from atrous.recipes.processes import Process
 from atrous.recipes.recipe import Data, Recipe
+from atrous.recipes.stopping import leave_to_parent
 
 Key = tuple[int, int]  # a pass over the data, and an item
 NOTHING = 64, 64  # height and width of a picture in an empty batch
@@ -255,6 +256,7 @@ def loader(
         collate_fn=functools.partial(collate, size=size),
         num_workers=workers,
         pin_memory=pinned,
+        worker_init_fn=leave_to_parent,
         prefetch_factor=ahead if workers else None,
     )
 

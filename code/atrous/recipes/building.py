@@ -21,10 +21,17 @@ def build(network: Network, **options) -> nn.Module:
             its evaluation.
 
     Raises:
-        ValueError: As `atrous.zoo.build`.
-        TypeError: Likewise.
+        ValueError: As `atrous.zoo.build`; or if the network does not take an
+            option, or not such a value.
     """
-    built = zoo.build(network.name, **{**network.options, **options})
+    options = {**network.options, **options}
+    try:
+        built = zoo.build(network.name, **options)
+    except TypeError as error:
+        raise ValueError(
+            f"network.options={options}: {network.name!r} does not take "
+            f"them: {error}; --set network.options.NAME=VALUE replaces one"
+        ) from error
     if network.scales == (1.0,):
         return built
     return MultiScale(built, scales=network.scales)

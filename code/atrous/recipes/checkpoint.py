@@ -4,14 +4,24 @@ It is written under another name, brought to the disk and then renamed, which
 takes the place of the old one in one step. The one before stays beside it.
 """
 
+import contextlib
 import os
-import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from atrous.recipes.files import need_folder
+from atrous.recipes.plain_data import differences
+from atrous.recipes.recipe import Recipe, from_json
+
+try:
+    import fcntl
+except ImportError:  # on Windows, where two runs are not told apart
+    fcntl = None
+
+LOCK = "lock"
 LAST, BEFORE, UNFINISHED = "last.pt", "before_last.pt", "unfinished.pt"
 
 
@@ -56,11 +66,39 @@ def load(file: Path) -> dict[str, Any]:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except Exception as error:  # torch has many for what is cut off
         raise ValueError(f"{file}: is not whole{_advice(file)}") from error
     if not isinstance(state, dict) or "iteration" not in state:
         raise ValueError(f"{file}: is no state of a run{_advice(file)}")
     return state
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep a folder for this process, while it lasts.
+
+    Two runs in one folder would write over each other's states: by mistake,
+    or where torchrun was killed and its processes have not noticed yet. The
+    system takes the claim back when the process ends, in whatever way.
+
+    Raises:
+        BlockingIOError: If another process has it.
+        OSError: If the folder cannot be made or written to.
+    """
+    need_folder("out", folder)
+    with (folder / LOCK).open("a") as file:
+        try:
+            if fcntl:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            # Some file systems have no locks: there, too, runs are not told
+            # apart.
+            if isinstance(error, BlockingIOError | PermissionError):
+                raise BlockingIOError(
+                    f"{folder}: another run is writing to it; wait until it "
+                    "has ended, or take another folder by --out"
+                ) from error
+        yield
 
 
 def find(folder: Path) -> Path | None:
@@ -72,6 +110,36 @@ def find(folder: Path) -> Path | None:
         if (folder / name).exists():
             return folder / name
     return None
+
+
+def check(
+    state: Mapping[str, Any], file: Path, recipe: Recipe, seed: int, items: int
+) -> None:
+    """Refuse the state of a run that would not go on as it began.
+
+    Args:
+        state: As it was loaded.
+        file: Where it is from, for the error.
+        recipe: What is to be trained.
+        seed: Of the run.
+        items: Pictures in its data set.
+
+    Raises:
+        ValueError: If one of these was another; says which, and both values.
+    """
+    found = from_json(state["recipe"])
+    about = {
+        "recipe": differences(dict(found.values()), dict(recipe.values())),
+        "seed": differences(state["seed"], seed),
+        "pictures": differences(state["items"], items),
+    }
+    for what, different in about.items():
+        if different:
+            raise ValueError(
+                f"{file}: was saved with another {what}, {different[:3]}; "
+                "take another folder by --out, or what was trained as "
+                "initial weights by --init"
+            )
 
 
 def _advice(file: Path) -> str:

@@ -8,7 +8,6 @@ of the gradients is that of the batch.
 import contextlib
 import json
 import math
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,13 +27,15 @@ from atrous.recipes.batches import (
     part_count,
 )
 from atrous.recipes.building import build, count, start_
+from atrous.recipes.files import write_whole
 from atrous.recipes.logbook import Logbook, strip
 from atrous.recipes.normalisation import freeze_, share_
 from atrous.recipes.objectives import Supervised, class_weights
-from atrous.recipes.plain_data import differences
 from atrous.recipes.processes import Process, seed_step_
-from atrous.recipes.recipe import Recipe, from_json
+from atrous.recipes.recipe import Recipe
+from atrous.recipes.remarks import remarks
 from atrous.recipes.settings import PRECISIONS, Settings
+from atrous.recipes.stopping import Asked
 
 RECIPE, SHARES = "recipe.json", "class_shares.json"
 SAMPLES = 4  # pictures of which the predictions are shown
@@ -95,6 +96,8 @@ class Run:
         self.total = recipe.length * self.per_unit
         sized = views and all(view.crop or view.size for view in views)
         self.most = settings.per_device or (recipe.batch if sized else 1)
+        parts = part_count(recipe.batch, process.count, self.most)
+        self.share, self.before = (process.count, parts), None
         file = Path(resume) if resume else checkpoint.find(self.folder)
         process.agree(file is not None, "saved states in the folder")
         state = checkpoint.load(file) if file else None
@@ -103,7 +106,8 @@ class Run:
         seed_step_(settings.seed, 0, 0)  # fresh weights, alike everywhere
         network = build(recipe.network)
         if state:
-            self._check(state, file)
+            checkpoint.check(state, file, recipe, settings.seed, len(dataset))
+            self.before = state.get("share")  # older ones do not say
             self.origin = f"goes on from {file} at iteration {self.done}"
         else:
             self.origin = start_(
@@ -111,23 +115,6 @@ class Run:
             )
         self._place(network, state)
         self._equip(state)
-
-    def _check(self, state: dict, file: Path) -> None:
-        """Refuse the state of a run that would not go on as it began."""
-        found = from_json(state["recipe"])
-        values = [dict(r.values()) for r in (found, self.recipe)]
-        about = {
-            "recipe": differences(*values),
-            "seed": differences(state["seed"], self.settings.seed),
-            "pictures": differences(state["items"], len(self.dataset)),
-        }
-        for what, different in about.items():
-            if different:
-                raise ValueError(
-                    f"{file}: was saved with another {what}, "
-                    f"{different[:3]}; take another folder by --out, or what "
-                    "was trained as initial weights by --init"
-                )
 
     def _place(self, network: nn.Module, state: dict | None) -> None:
         """Put the network on the device, with its weights and its norms."""
@@ -196,7 +183,10 @@ class Run:
         Raises:
             FloatingPointError: If the loss is not finite; the states saved
                 before stay as they are.
-            OSError: If a state or a line cannot be written.
+            OSError: If a state or a line cannot be written, or torchrun has
+                ended.
+            KeyboardInterrupt: If Ctrl-C or SIGTERM asks for an end; the step
+                is finished and its state saved before.
             ValueError: From a picture or a label map, with its file.
             FileNotFoundError: Likewise.
         """
@@ -208,7 +198,7 @@ class Run:
             total=self.total,
             tensorboard=self.settings.tensorboard,
         )
-        with contextlib.closing(self.book):
+        with Asked() as self.asked, contextlib.closing(self.book):
             self._introduce()
             self._mark()
             for parts in self._batches(stop):
@@ -293,14 +283,34 @@ class Run:
     def _attend(self, stop: int) -> None:
         """Log, save and show what is due after an iteration."""
         settings, last = self.settings, self.done == stop
+        self.process.check_parent()
         saves = last or self.done % settings.save_every == 0
-        if saves or self.done % settings.log_every == 0:
+        due = saves or self.done % settings.log_every == 0
+        asked = self._is_asked(due)
+        saves, due = saves or asked, due or asked
+        if due:
             self._report()
         if saves and self.process.rank == 0:
             checkpoint.save(self.folder, self.state())
         every = settings.sample_every
         if every and (last or self.done % every == 0):
             self._show()
+        if asked and not last:
+            raise KeyboardInterrupt(
+                f"at iteration {self.done}, whose state is saved; the same "
+                "command goes on"
+            )
+
+    def _is_asked(self, due: bool) -> bool:
+        """Whether any process was asked to end; several wait until it is due.
+
+        They have to agree, and in each step that would take time.
+        """
+        asked = self.asked.by is not None
+        if self.process.count == 1 or not due:
+            return asked and self.process.count == 1
+        found = torch.tensor(float(asked), device=self.process.device)
+        return self.process.sum(found).item() > 0
 
     def state(self) -> dict:
         """All that is needed to go on, on any number of processes."""
@@ -312,6 +322,7 @@ class Run:
             "recipe": self.recipe.to_json(),
             "seed": self.settings.seed,
             "items": len(self.dataset),
+            "share": self.share,
         }
 
     def _report(self) -> None:
@@ -343,14 +354,15 @@ class Run:
         """Say what is run, on what, and from where."""
         process, settings = self.process, self.settings
         parameters, trained = count(self.network)
-        parts = part_count(self.recipe.batch, process.count, self.most)
         for text in (
             f"{self.recipe.name}: {self.recipe.paper}",
             self.origin,
             f"{parameters:,} parameters, {trained:,} of them trained; "
             f"{len(self.dataset):,} pictures; {self.total:,} iterations of "
-            f"{self.recipe.batch}, on {process.count} processes in {parts} "
-            f"parts each; {process.device.type}, {settings.precision}",
+            f"{self.recipe.batch}, on {process.count} processes in "
+            f"{self.share[1]} parts each; {process.device.type}, "
+            f"{settings.precision}",
+            *remarks(self.network, self.recipe, self.share, self.before),
         ):
             self.book.line(text)
 
@@ -376,8 +388,6 @@ class Run:
             )
 
     def _write(self, file: Path, text: str) -> None:
-        """Write a small file, in one process and whole at every moment."""
+        """Write a small file, in one process."""
         if self.process.rank == 0:
-            new = file.with_suffix(".unfinished")
-            new.write_text(text, encoding="utf-8")
-            os.replace(new, file)
+            write_whole(file, text)

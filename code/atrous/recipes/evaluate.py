@@ -18,6 +18,7 @@ from atrous.datasets.catalogue import open_split
 from atrous.edges import benchmark
 from atrous.edges.thinning import suppress
 from atrous.experiments.metrics import confusion, iou
+from atrous.recipes.files import need_folder, write_whole
 from atrous.recipes.inference import picture_scores, pixel_scores
 from atrous.recipes.processes import Process, joined
 from atrous.recipes.recipe import Recipe
@@ -69,7 +70,14 @@ def run(given: argparse.Namespace) -> None:
     Raises:
         ValueError: If the weights or the data do not fit.
         FileNotFoundError: If a file is missing.
+        OSError: If the numbers cannot be written.
     """
+    for name, least in (("workers", 0), ("thresholds", 1)):
+        value = getattr(given, name)
+        if value < least:
+            raise ValueError(f"{name}={value}: must be at least {least}")
+    if given.out:
+        need_folder("folder of out", given.out.parent)
     with joined() as process:
         network, recipe = trained(
             given.name,
@@ -98,7 +106,7 @@ def run(given: argparse.Namespace) -> None:
         about = f"{recipe.name}, {len(dataset)} pictures of {split}"
         sys.stdout.write("\n".join([about, *lines]) + "\n")
         if given.out:
-            given.out.write_text(json.dumps(found, indent=2) + "\n")
+            write_whole(given.out, json.dumps(found, indent=2) + "\n")
 
 
 def measure(

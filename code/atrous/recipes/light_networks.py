@@ -8,6 +8,7 @@ from atrous.datasets.augment import Augmentation
 from atrous.recipes.recipe import (
     Aim,
     Data,
+    Evaluation,
     Initial,
     Loss,
     Network,
@@ -71,6 +72,7 @@ def _recipe(
     views: tuple[Augmentation, ...],
     batch: int,
     aim: Aim,
+    split: str,
     sources: dict[str, str],
 ) -> Recipe:
     """A recipe of this paper; the other values are the same in all."""
@@ -93,6 +95,7 @@ def _recipe(
         batch=batch,
         last_batch="keep",
         loss=Loss(places="pixels" if whole else "logits", class_weights=1.1),
+        evaluation=Evaluation(split),
         aims=(aim,),
         sources={
             **dict.fromkeys(PARTS, CODE),
@@ -108,6 +111,7 @@ CITYSCAPES = {
     "pixels": STREETS,
     "views": tuple(_view(*values) for values in PASSES),
     "aim": Aim(60.3, "mean IoU on Cityscapes test, decoded", README),
+    "split": "val",  # the labels of test are with its server
     "sources": {"pixels": f"{CODE}; the numbers: fyu/drn"},
 }
 SAME = "not stated; as on Cityscapes"
@@ -117,6 +121,7 @@ CAMVID = {
     "pixels": ROADS,
     "views": (_view((360, 480), 0),),
     "aim": Aim(55.64, "mean IoU on CamVid test, decoded", README),
+    "split": "test",
     "sources": {
         "pixels": f"{CODE}; the numbers: of the training pictures",
         "augmentations": "not stated; the pictures' size, and no trimming",

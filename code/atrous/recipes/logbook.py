@@ -1,16 +1,16 @@
 """What a run writes while it goes: lines, curves, pictures, a progress bar."""
 
-import os
+import contextlib
 import re
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from atrous.datasets.pairs import colourise
+from atrous.recipes.files import png, unwritten, write_whole
 
 LOG = "log.txt"
 ITERATION = re.compile(r"iteration (\d+)\b")
@@ -58,10 +58,14 @@ class Logbook:
 
     def line(self, text: str) -> None:
         """Write a line."""
-        if self.file is not None:
+        if self.file is None:
+            return
+        try:
             self.file.write(f"{text}\n")
             self.file.flush()
-            tqdm.write(text)
+        except OSError as error:
+            raise unwritten(self.folder / LOG, error) from error
+        tqdm.write(text)
 
     def values(self, iteration: int, **values: float) -> None:
         """Write the numbers of an iteration, counted from 1."""
@@ -81,7 +85,7 @@ class Logbook:
             return
         samples = self.folder / "samples"
         samples.mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(samples / f"{iteration:08d}_{name}.png")
+        write_whole(samples / f"{iteration:08d}_{name}.png", png(pixels))
         if self.curves is not None:
             self.curves.add_image(name, pixels, iteration, dataformats="HWC")
 
@@ -89,7 +93,9 @@ class Logbook:
         """Finish everything."""
         for part in (self.bar, self.file, self.curves):
             if part is not None:
-                part.close()
+                # What a full disk has refused was named when it was written.
+                with contextlib.suppress(OSError):
+                    part.close()
 
 
 def _forget(log: Path, done: int) -> None:
@@ -104,9 +110,7 @@ def _forget(log: Path, done: int) -> None:
         if line.endswith("\n") and (not match or int(match[1]) <= done)
     ]
     if kept != lines:
-        shorter = log.with_suffix(".shorter")
-        shorter.write_text("".join(kept), encoding="utf-8")
-        os.replace(shorter, log)
+        write_whole(log, "".join(kept))
 
 
 def _writer(folder: Path, done: int):

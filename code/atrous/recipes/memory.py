@@ -5,13 +5,15 @@ batch of any size is counted in seconds on any machine.
 """
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from atrous.recipes.building import build
 from atrous.recipes.normalisation import freeze_
@@ -19,6 +21,7 @@ from atrous.recipes.objectives import Supervised
 from atrous.recipes.plain_data import override
 from atrous.recipes.published import recipe
 from atrous.recipes.recipe import Recipe
+from atrous.recipes.settings import PRECISIONS, Settings
 
 HELP = "count the memory of a training step on paper"
 DESCRIPTION = """Count what a training step holds after its forward pass:
@@ -37,6 +40,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("name", help="of a recipe; see `list`")
     add("--batch", type=int, help="pictures on a device (default: the batch)")
+    add(
+        "--precision",
+        default="float32",
+        help=f"one of {', '.join(PRECISIONS)} (default: float32)",
+    )
     add("--crops", type=int, nargs="+", help="sides of the pictures")
     add(
         "--set",
@@ -53,19 +61,23 @@ def run(given: argparse.Namespace) -> None:
     Raises:
         ValueError: If a value is wrong, or the network does not take a size.
     """
-    chosen = recipe(given.name)
+    Settings(precision=given.precision)
+    chosen, crops = recipe(given.name), given.crops or ()
     for setting in given.set:
         chosen = override(chosen, setting)
-    batch = given.batch or chosen.batch
-    sizes = _sizes(chosen, given.crops)
+    batch = chosen.batch if given.batch is None else given.batch
+    for name, value in [("batch", batch), *(("crops", n) for n in crops)]:
+        if value < 1:
+            raise ValueError(f"{name}={value}: must be at least 1")
+    sizes = _sizes(chosen, crops)
     sys.stdout.write(
-        f"{chosen.name}, {batch} pictures, float32, GiB\n"
+        f"{chosen.name}, {batch} pictures, {given.precision}, GiB\n"
         f"{'stride':>6}  {'picture':>11}  {'weights':>7}  {'state':>7}  "
         f"{'kept':>7}  {'sum':>7}  fits in\n"
     )
     for stride, made in strides(chosen):
         for size in sizes:
-            found = step(made, size, batch)
+            found = step(made, size, batch, precision=given.precision)
             sys.stdout.write(_line(stride, size, found) + "\n")
 
 
@@ -91,19 +103,37 @@ class Step:
         return self.weights + self.gradients + self.state + self.kept
 
 
-def step(recipe: Recipe, size: Sequence[int], batch: int) -> Step:
+def step(
+    recipe: Recipe,
+    size: Sequence[int],
+    batch: int,
+    *,
+    precision: str = "float32",
+) -> Step:
     """Count a recipe's training step; nothing is computed.
+
+    In half precision autocast decides what is kept in 2 bytes; weights,
+    their gradients and the optimiser's state are kept in 4, and what the
+    layers take is a copy of the weights in 2, which counts as kept.
 
     Args:
         recipe: Its network, loss, optimiser and normalisation count.
         size: Height and width of the pictures.
         batch: Pictures that the device takes at once.
+        precision: As in `atrous.recipes.settings`.
 
     Raises:
-        ValueError: If `batch` is below 1, or the network takes no such size.
+        ValueError: If `batch` is below 1, the precision unknown, or the
+            network takes no such size.
+
+    Departs:
+        Autocast's lists differ a little between CPUs and GPUs, and those of
+        CPUs count: there a resize is done in 4 bytes.
     """
     if batch < 1:
         raise ValueError(f"batch={batch}: must be at least 1")
+    Settings(precision=precision)  # which refuses an unknown word
+    half, wide = PRECISIONS[precision], precision == "float64"
     with torch.device("meta"):
         network = build(recipe.network)
         if recipe.normalisation == "frozen":
@@ -114,21 +144,27 @@ def step(recipe: Recipe, size: Sequence[int], batch: int) -> Step:
             else None
         )
         supervised = Supervised(network, recipe.loss, weights)
-        pictures = torch.empty(batch, 3, *size)
-        labels = _labels(recipe, batch, size)
-        norms = supervised.norms(labels).float()
+    if wide:
+        supervised.double()
 
     def forward():
-        if recipe.loss.kind == "edges":  # which looks at its labels
-            z = network(pictures)
-            return F.binary_cross_entropy_with_logits(z, z.detach())
-        return supervised(pictures, labels, norms)
+        with torch.autocast("cpu", half, enabled=half is not None):
+            if recipe.loss.kind == "edges":  # which looks at its labels
+                z = network(pictures)
+                return F.binary_cross_entropy_with_logits(z, z.detach())
+            return supervised(pictures, labels, norms)
 
     try:
-        kept = kept_bytes(network, forward)
-    except RuntimeError as error:
+        with _without_numbers(supervised, half is not None):
+            pictures = torch.empty(batch, 3, *size)
+            pictures = pictures.double() if wide else pictures
+            labels = _labels(recipe, batch, size)
+            norms = supervised.norms(labels).to(pictures.dtype)
+            kept = kept_bytes(network, forward)
+    except (RuntimeError, ValueError) as error:
         raise ValueError(
-            f"size={tuple(size)}: the network takes no such pictures: {error}"
+            f"size={tuple(size)}, batch={batch}: the network takes no such "
+            f"pictures: {error}"
         ) from error
     trained = [p for p in network.parameters() if p.requires_grad]
     gradients = sum(map(_bytes, trained))
@@ -139,6 +175,22 @@ def step(recipe: Recipe, size: Sequence[int], batch: int) -> Step:
         copies[recipe.optimiser.kind] * gradients,
         kept,
     )
+
+
+@contextlib.contextmanager
+def _without_numbers(module: nn.Module, halved: bool) -> Iterator[None]:
+    """New tensors have no numbers, and lie where a module of that kind does.
+
+    Autocast knows no tensors of the meta device. So it gets fake ones, which
+    have no numbers either and call themselves a CPU's.
+    """
+    if not halved:
+        with torch.device("meta"):
+            yield
+        return
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        module.to_empty(device="cpu")
+        yield
 
 
 def kept_bytes(network: nn.Module, forward) -> int:
@@ -176,7 +228,7 @@ def strides(chosen: Recipe) -> list[tuple[str, Recipe]]:
     return [(str(s), override(chosen, f"{path}={s}")) for s in STRIDES]
 
 
-def _sizes(chosen: Recipe, crops: Sequence[int] | None):
+def _sizes(chosen: Recipe, crops: Sequence[int]):
     if crops:
         return [(crop, crop) for crop in crops]
     seen = [a.crop or a.size for a in chosen.augmentations]

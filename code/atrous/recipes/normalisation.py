@@ -74,6 +74,15 @@ def share_(network: nn.Module, device: torch.device) -> nn.Module:
     return network
 
 
+def is_shared(network: nn.Module) -> bool:
+    """Whether other processes wait for what its normalisation sees."""
+    kinds = SharedBatchNorm2d, nn.SyncBatchNorm
+    return any(
+        isinstance(module, kinds) and module.training
+        for module in network.modules()
+    )
+
+
 def freeze_(network: nn.Module) -> nn.Module:
     """Hold batch normalisation at its running statistics, scale and shift.
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from atrous.datasets.geometry import resize_labels
 from atrous.datasets.pairs import IGNORE
 from atrous.edges.losses import deep_supervision
+from atrous.recipes.normalisation import is_shared
 from atrous.recipes.recipe import Loss
 from atrous.segmentation.base import MultiScale
 from atrous.segmentation.dilationnet import MARGIN, OUTPUT_STRIDE
@@ -70,6 +71,11 @@ class Supervised(nn.Module):
             labels: (B, H, W); of whole pictures (B,).
             norms: Those of the whole batch, (K,).
         """
+        if not len(pictures) and not is_shared(self.network):
+            # Zeros for each gradient, for which others wait. The network
+            # itself might fail: torch shuffles no pixels of no picture back.
+            parameters = self.network.parameters()
+            return sum((0 * p).sum() for p in parameters if p.requires_grad)
         maps = self.maps(self.network, pictures)
         return (self.sums(maps, labels) / norms).sum()
 

@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import difflib
 import json
+import math
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -63,6 +64,8 @@ def made(hint: Any, data: Any, path: str = "") -> Any:
         return dict(data)
     elif hint is float and type(data) is int:
         return float(data)
+    elif hint is float and type(data) is float and not math.isfinite(data):
+        pass  # JSON knows no NaN and no infinity, and Python's reader does
     elif type(data) is hint:
         return data
     elif hint is type(None) and data is None:

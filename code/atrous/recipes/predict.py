@@ -14,6 +14,7 @@ from atrous.datasets.kitti import KITTI
 from atrous.datasets.pairs import colourise, read_rgb, voc_colour_map
 from atrous.datasets.voc import PascalVOC
 from atrous.recipes.evaluate import label_map
+from atrous.recipes.files import need_file, need_folder, png, write_whole
 from atrous.recipes.inference import picture_scores, pixel_scores
 from atrous.recipes.processes import joined
 from atrous.recipes.recipe import Recipe
@@ -57,6 +58,7 @@ def run(given: argparse.Namespace) -> None:
     Raises:
         ValueError: If a photograph is none, or weights do not fit.
         FileNotFoundError: If a file is missing.
+        OSError: If a picture cannot be written; one of its name stays.
     """
     stems = [photo.stem for photo in given.photos]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
@@ -65,6 +67,9 @@ def run(given: argparse.Namespace) -> None:
             f"photos: several are called {twice[0]!r}, and would be written "
             "over one another; run them one by one with another --out"
         )
+    for photo in given.photos:
+        need_file("photo", photo)
+    need_folder("out", given.out)
     with joined() as process:
         network, recipe = trained(
             given.recipe,
@@ -72,7 +77,6 @@ def run(given: argparse.Namespace) -> None:
             changes=given.set,
             device=process.device,
         )
-        given.out.mkdir(parents=True, exist_ok=True)
         for photo in given.photos:
             pixels = read_rgb(photo)
             picture = torch.from_numpy(pixels).permute(2, 0, 1) / 255
@@ -100,7 +104,7 @@ def run(given: argparse.Namespace) -> None:
                 }
             for kind, image in made.items():
                 file = given.out / f"{photo.stem}_{kind}.png"
-                image.save(file)
+                write_whole(file, png(image))
                 sys.stdout.write(f"{photo}: {file}\n")
 
 

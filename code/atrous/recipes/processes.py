@@ -25,11 +25,13 @@ class Process:
         rank: Its number; 0 writes the files.
         count: How many there are.
         device: Where it computes.
+        parent: Process that started it; None if that does not matter.
     """
 
     rank: int
     count: int
     device: torch.device
+    parent: int | None = None
 
     def sum(self, numbers: Tensor) -> Tensor:
         """Sum of all processes' tensors, in place and in each of them."""
@@ -52,6 +54,21 @@ class Process:
             raise ValueError(
                 f"{what}: from {low} to {high} in different processes; all "
                 "must see the same files"
+            )
+
+    def check_parent(self) -> None:
+        """Make sure that torchrun, which started this process, is there.
+
+        One that was killed leaves its processes behind. They would go on,
+        and write over what the next run writes.
+
+        Raises:
+            InterruptedError: If it is gone.
+        """
+        if self.parent is not None and os.getppid() != self.parent:
+            raise InterruptedError(
+                f"process {self.rank}: what started it, process "
+                f"{self.parent}, is gone; the states saved before are kept"
             )
 
     def wait(self) -> None:
@@ -85,7 +102,7 @@ def joined() -> Iterator[Process]:
         dist.init_process_group("nccl", device_id=device)
     else:
         dist.init_process_group("gloo")
-    yield Process(rank, count, device)
+    yield Process(rank, count, device, os.getppid())
     # Not after an error: others may wait for this one inside a sum, and it
     # would for them. Its end ends them, through torchrun.
     dist.destroy_process_group()

@@ -7,33 +7,15 @@ named by its path: `optimiser.lr`.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from torch import Tensor
 
 from atrous.datasets.augment import Augmentation
+from atrous.recipes.bounds import check
 from atrous.recipes.plain_data import leaves, made, plain
 
-# Words that a recipe may use, by the path of their value.
-WORDS = {
-    "pixels.order": ("RGB", "BGR"),
-    "optimiser.kind": ("sgd", "adam"),
-    "schedule.kind": ("constant", "poly", "step"),
-    "loss.kind": ("cross_entropy", "edges"),
-    "loss.places": ("pixels", "logits", "window", "scales"),
-    "unit": ("iterations", "epochs"),
-    "last_batch": ("wrap", "keep"),
-    "normalisation": ("batch", "frozen"),
-    "evaluation.metric": ("mean IoU", "top-1 error", "ODS"),
-    "evaluation.fusion": (
-        "probabilities",
-        "log probabilities",
-        "logits",
-        "maximum",
-    ),
-}
-KINDS = ("", "bias", "norm")  # of a rule
 READ_BY = (  # a part, its kind, and what no other kind reads
     ("optimiser", "sgd", ("momentum", "nesterov")),
     ("optimiser", "adam", ("betas",)),
@@ -313,24 +295,7 @@ class Recipe:
     evaluation: Evaluation = field(default_factory=Evaluation)
 
     def __post_init__(self):
-        for name in ("length", "batch", "repeats"):
-            if getattr(self, name) < 1:
-                value = getattr(self, name)
-                raise ValueError(f"{name}={value}: must be at least 1")
-        if self.optimiser.lr <= 0:
-            raise ValueError(f"optimiser.lr={self.optimiser.lr}: must be > 0")
-        found = dict(leaves(plain(self)))
-        for path, known in WORDS.items():
-            if found[path] not in known:
-                raise ValueError(
-                    f"{path}={found[path]!r}: must be one of {known}"
-                )
-        for number, rule in enumerate(self.optimiser.rules):
-            if rule.kind not in KINDS:
-                raise ValueError(
-                    f"optimiser.rules.{number}.kind={rule.kind!r}: must be "
-                    f"one of {KINDS}"
-                )
+        check(dict(leaves(plain(self))))
 
     def to_json(self) -> str:
         """The recipe as JSON; `from_json` reads it."""
@@ -359,16 +324,29 @@ class Recipe:
             return False
         return not self.augmentations[int(path.split(".")[1])].area
 
+    def _usual(self, path: str) -> Any:
+        """What stands at a path where a recipe says nothing; else None."""
+        *names, last = path.split(".")
+        part = self
+        for name in names:
+            tuples = isinstance(part, tuple)
+            part = part[int(name)] if tuples else getattr(part, name)
+        if isinstance(part, Mapping):
+            return None
+        usual = {f.name: f.default for f in fields(part)}[last]
+        return None if usual is MISSING else usual
+
     def table(self) -> str:
         """The recipe in lines: path, value, source; then what it aims at.
 
-        Left out is what is switched off (null, false, 0 and empty) and what
-        another kind of optimiser, schedule or loss would read.
+        Left out is what is switched off (null, false, 0 and empty), unless
+        it is usually on, and what another kind of optimiser, schedule or loss
+        would read.
         """
         rows = [
             (path, json.dumps(value), self.source(path))
             for path, value in self.values()
-            if value and not self._idle(path)
+            if (value or self._usual(path)) and not self._idle(path)
         ]
         wide, wider = (max(len(row[i]) for row in rows) for i in (0, 1))
         lines = [

@@ -3,6 +3,9 @@
 import argparse
 import sys
 
+import torch
+
+from atrous.recipes.building import build
 from atrous.recipes.plain_data import override
 from atrous.recipes.published import RECIPES, recipe
 
@@ -34,6 +37,9 @@ def run(given: argparse.Namespace) -> None:
     chosen = recipe(given.name)
     for setting in given.set:
         chosen = override(chosen, setting)
+    if given.set:  # its options are its own, and known by no data class
+        with torch.device("meta"):
+            build(chosen.network)
     text = chosen.to_json() if given.json else chosen.table() + "\n"
     sys.stdout.write(text)
 

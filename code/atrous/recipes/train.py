@@ -1,12 +1,15 @@
 """The command `train`: a recipe on the reader's data."""
 
 import argparse
+import contextlib
 import dataclasses
 import os
 from pathlib import Path
 
 from atrous.datasets.catalogue import open_split
+from atrous.recipes import checkpoint
 from atrous.recipes.engine import Run
+from atrous.recipes.files import need_file, need_folder
 from atrous.recipes.plain_data import override
 from atrous.recipes.processes import joined
 from atrous.recipes.published import recipe
@@ -83,8 +86,13 @@ def run(given: argparse.Namespace) -> None:
     )
     if settings.deterministic:  # cuBLAS reads it when it starts
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    for name in ("init", "resume"):
+        need_file(name, getattr(given, name))
+    need_folder("out", given.out)
     dataset = open_split(chosen.data.name, given.data, chosen.data.split)
-    with joined() as process:
+    with joined() as process, contextlib.ExitStack() as stack:
+        if process.rank == 0:
+            stack.enter_context(checkpoint.claimed(given.out))
         Run(
             chosen,
             dataset,

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from atrous.convert import pretrained
-from atrous.convert.checkpoints import load_checkpoint
+from atrous.convert.checkpoints import load_checkpoint, read_checkpoint
 from atrous.recipes.building import build, part
+from atrous.recipes.files import need_file
 from atrous.recipes.plain_data import override
 from atrous.recipes.published import recipe
 from atrous.recipes.recipe import Initial, Recipe, from_json
@@ -37,6 +38,7 @@ def trained(
         ValueError: If no recipe is named or held, or the weights do not fit.
         FileNotFoundError: If there is no such file, or no such package.
     """
+    need_file("weights", weights)
     chosen = _recipe(name, weights)
     for change in changes:
         chosen = override(chosen, change)
@@ -59,7 +61,7 @@ def _recipe(name: str | None, weights: Path | None) -> Recipe:
         return recipe(name)
     if weights is None:
         return recipe(AT_HAND)
-    state = torch.load(weights, map_location="cpu", weights_only=True)
+    state = read_checkpoint(weights)
     if not isinstance(state, dict) or "recipe" not in state:
         raise ValueError(
             f"{weights}: does not say what it is of; name the recipe by "

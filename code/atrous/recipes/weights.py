@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from atrous.recipes.files import need_folder
 from atrous.recipes.released import RELEASED, Released, released
 
 HELP = "list released weights, or get a file of them"
@@ -84,7 +85,7 @@ def get(chosen: Released, folder: Path) -> tuple[Path, str]:
         OSError: If the server cannot be reached or breaks off. What has come
             stays, and the next try goes on from there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    need_folder("out", folder)
     file = folder / chosen.file
     part = file.with_name(f"{file.name}.part")
     if not file.exists():

@@ -10,6 +10,7 @@ from atrous.datasets.augment import Augmentation
 from atrous.recipes.recipe import (
     Aim,
     Data,
+    Evaluation,
     Initial,
     Loss,
     Network,
@@ -55,7 +56,8 @@ SOURCES = {
     "last_batch": "Caffe goes round and round in its list",
     "normalisation": "there is none in these networks",
     "loss": CODE,
-    "evaluation": "paper",
+    "evaluation": "paper; the code takes tiles, and makes probabilities "
+    "before it enlarges them",
 }
 # Biases learn twice as fast and do not decay.
 BIASES = Rule(kind="bias", lr=2.0, weight_decay=0.0)
@@ -102,6 +104,7 @@ def _recipe(
         length=length,
         batch=batch,
         loss=Loss(places="window"),
+        evaluation=Evaluation("test" if place == "camvid" else "val"),
         aims=(aim,),
         sources={
             **SOURCES,

@@ -1,6 +1,8 @@
 """Which picture is in which batch, whoever asks."""
 
+import os
 import re
+import signal
 from dataclasses import replace
 
 import pytest
@@ -144,6 +146,21 @@ def test_what_is_read_does_not_depend_on_workers_or_on_the_past():
     assert sorted(singles[:, 1, 0].tolist()) == sorted(
         torch.cat([labels for _, labels in whole])[:, 1, 0].tolist()
     )
+
+
+def test_who_reads_does_not_hear_who_asks_for_an_end():
+    """Ctrl-C goes to all processes of a terminal, torchrun's to its own."""
+
+    class Interrupted(Numbered):
+        def __getitem__(self, index):
+            for number in (signal.SIGINT, signal.SIGTERM):
+                os.kill(os.getpid(), number)
+            return super().__getitem__(index)
+
+    views = Views(Interrupted(), small_recipe(), seed=0)
+    deal = Deal(Order(5, 2), range(3), rank=0, processes=1, most=2)
+    found = [*loader(views, deal, workers=1, pinned=False)]
+    assert [len(labels) for _, labels in found] == [2, 2, 2]
 
 
 def test_views_differ_from_pass_to_pass_and_with_the_seed():

@@ -1,28 +1,17 @@
 """A state is whole or is not there: full disks, cut files, sudden ends."""
 
+import errno
 import os
-import resource
-from contextlib import contextmanager
 
 import pytest
 import torch
+from runs import claimed_by_another, files_of_at_most
 
 from atrous.recipes import checkpoint
 
 
 def state(iteration, size=3):
     return {"iteration": iteration, "model": {"a": torch.rand(size)}}
-
-
-@contextmanager
-def files_of_at_most(size):
-    """The system refuses larger ones, as a full disk would."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_the_last_state_comes_back_and_the_one_before_stays(tmp_path):
@@ -111,3 +100,27 @@ def test_other_files_are_no_states(tmp_path):
         checkpoint.load(tmp_path / "weights.pt")
     with pytest.raises(FileNotFoundError, match="none"):
         checkpoint.load(tmp_path / "none.pt")
+
+
+def test_a_file_system_without_locks_is_written_to(tmp_path, monkeypatch):
+    def lockf(*given):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(checkpoint.fcntl, "lockf", lockf)
+    with checkpoint.claimed(tmp_path):
+        pass
+
+
+def test_a_folder_is_one_run_s_until_its_process_has_ended(tmp_path):
+    """However it ends."""
+    out = tmp_path / "new" / "out"
+    with checkpoint.claimed(out):
+        pass
+    with (
+        claimed_by_another(out),
+        pytest.raises(BlockingIOError, match="another run is writing"),
+        checkpoint.claimed(out),
+    ):
+        pass
+    with checkpoint.claimed(out):
+        pass

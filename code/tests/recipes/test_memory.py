@@ -14,6 +14,7 @@ from atrous.recipes.objectives import Supervised
 from atrous.recipes.plain_data import override
 from atrous.recipes.published import RECIPES, recipe
 from atrous.recipes.schedules import optimizer
+from atrous.recipes.settings import PRECISIONS
 
 SIZE, BATCH = (48, 64), 2
 
@@ -29,10 +30,19 @@ def small(name):
     return made
 
 
-@pytest.mark.parametrize("name", ["espnet_camvid", "drn_d_22_cityscapes"])
-def test_a_step_on_a_cpu_holds_what_is_counted(name):
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("espnet_camvid", "float32"),
+        ("espnet_camvid", "bfloat16"),
+        ("drn_d_22_cityscapes", "float32"),
+        ("drn_d_22_cityscapes", "bfloat16"),
+    ],
+)
+def test_a_step_on_a_cpu_holds_what_is_counted(name, precision):
     made = small(name)
-    found = step(made, SIZE, BATCH)
+    found = step(made, SIZE, BATCH, precision=precision)
+    half = PRECISIONS[precision]
     network = build(made.network)
     classes = made.network.options["num_classes"]
     weights = torch.ones(classes) if made.loss.class_weights else None
@@ -42,9 +52,13 @@ def test_a_step_on_a_cpu_holds_what_is_counted(name):
     norms = supervised.norms(labels).float()
 
     def forward():
-        return supervised(pictures, labels, norms)
+        with torch.autocast("cpu", half, enabled=half is not None):
+            return supervised(pictures, labels, norms)
 
-    assert kept_bytes(network, forward) == found.kept
+    kept = kept_bytes(network, forward)
+    # In half precision normalisation keeps its statistics in four bytes,
+    # and is counted with two.
+    assert kept == pytest.approx(found.kept, rel=0.003 if half else 0)
     # Torch's own account of what is alive when the pass is done.
     gc.collect()
     with profile(
@@ -56,7 +70,8 @@ def test_a_step_on_a_cpu_holds_what_is_counted(name):
         for event in watched.profiler.kineto_results.events()
         if event.name() == "[memory]"
     )
-    given = pictures.nbytes + labels.nbytes
+    # What was there before, and is kept: of pictures, half a copy of them is.
+    given = labels.nbytes + (0 if half else pictures.nbytes)
     assert alive + given == pytest.approx(found.kept, rel=0.02)
     trained = optimizer(network, made.optimiser)
     loss.backward()
@@ -70,6 +85,22 @@ def test_a_step_on_a_cpu_holds_what_is_counted(name):
         if torch.is_tensor(x) and x.ndim  # not the counter of steps
     ]
     assert found.state == sum(x.nbytes for x in state)
+
+
+def test_half_precision_halves_the_maps_and_copies_the_weights():
+    """Of large pictures; what is trained stays in four bytes."""
+    made = recipe("drn_d_22_cityscapes")
+    whole, half, double = (
+        step(made, (256, 256), 2, precision=precision)
+        for precision in ("float32", "bfloat16", "float64")
+    )
+    assert half.weights == whole.weights
+    assert half.gradients == whole.gradients
+    copies = whole.gradients / 2
+    maps = (half.kept - copies) / whole.kept
+    assert 0.5 < maps < 0.6
+    assert double.kept == pytest.approx(2 * whole.kept, rel=0.05)
+    assert double.gradients == 2 * whole.gradients
 
 
 def test_memory_that_tensors_share_counts_once():
@@ -109,5 +140,7 @@ def test_other_tasks_are_counted(name):
 def test_wrong_sizes_are_named(capsys):
     with pytest.raises(ValueError, match="batch=0"):
         step(small("espnet_camvid"), SIZE, 0)
+    with pytest.raises(ValueError, match="precision='int8': must be one of"):
+        step(small("espnet_camvid"), SIZE, 1, precision="int8")
     assert main(["memory", "yu_front_end_voc", "--crops", "64"]) == 1
     assert "takes no such pictures" in capsys.readouterr().err

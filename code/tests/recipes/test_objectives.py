@@ -12,6 +12,8 @@ from torch import nn
 from atrous import zoo
 from atrous.datasets.pairs import IGNORE
 from atrous.edges.losses import deep_supervision
+from atrous.recipes.batches import collate
+from atrous.recipes.normalisation import SharedBatchNorm2d, freeze_, is_shared
 from atrous.recipes.objectives import Supervised, class_weights
 from atrous.recipes.recipe import Loss
 from atrous.segmentation.base import MultiScale, Segmenter
@@ -226,3 +228,29 @@ def test_the_copy_without_numbers_is_no_part_of_the_module():
         "network.score.bias",
     }
     assert supervised.sizes((33, 40)) == [(9, 10)]
+
+
+@pytest.mark.parametrize("name", ["hdc_duc_resnet101", "drn_d_22_seg"])
+def test_a_part_without_a_picture_gives_zeros(name):
+    """To all that is trained, also where torch could not go back."""
+    options = {"depth": 18, "unit_rates": None} if "hdc" in name else {}
+    network = freeze_(zoo.build(name, num_classes=CLASSES, **options).train())
+    supervised = Supervised(network, Loss(places="logits"))
+    pictures, labels = collate([], (32, 32))
+    assert supervised.norms(labels).tolist() == [0]
+    share = supervised(pictures, labels, torch.ones(1))
+    share.backward()
+    assert share == 0
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            assert parameter.grad.count_nonzero() == 0
+        else:
+            assert parameter.grad is None
+
+
+def test_norms_that_are_shared_are_waited_for():
+    norm = SharedBatchNorm2d(3)
+    assert is_shared(nn.Sequential(norm))
+    assert not is_shared(nn.Sequential(norm).eval())
+    assert not is_shared(nn.BatchNorm2d(3))
+    assert is_shared(nn.SyncBatchNorm(3))

@@ -1,5 +1,7 @@
 """What a process knows of the others."""
 
+import os
+
 import pytest
 import torch
 
@@ -41,6 +43,13 @@ def test_processes_that_disagree_are_told(monkeypatch):
     for own in (3, 4, 5):
         with pytest.raises(ValueError, match="states: from 3 to 5 in diff"):
             process.agree(own, "states")
+
+
+def test_a_process_whose_parent_is_gone_is_told():
+    Process(1, 2, CPU).check_parent()
+    Process(1, 2, CPU, os.getppid()).check_parent()
+    with pytest.raises(InterruptedError, match="process 1: what started it"):
+        Process(1, 2, CPU, os.getpid()).check_parent()
 
 
 def test_a_step_and_a_process_decide_the_random_numbers():

@@ -102,6 +102,16 @@ def test_classes_data_and_schedule_fit(name):
     assert rates[-1] > 0
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_it_is_measured_on_the_pictures_of_its_aims(name):
+    """But where the labels of test are with the data set's server."""
+    found = RECIPES[name]
+    known = found.data.name not in ("voc", "voc_aug", "cityscapes")
+    aims = " ".join(aim.what for aim in found.aims)
+    wanted = "test" if known and " test" in aims else "val"
+    assert found.evaluation.split == wanted
+
+
 # ---- against the facts of the papers, as far as they can be computed
 
 
@@ -250,7 +260,9 @@ def test_an_unknown_name_says_what_there_is():
         ("length=0", "length=0: must be at least 1"),
         ("batch=0", "batch=0: must be at least 1"),
         ("repeats=0", "repeats=0: must be at least 1"),
-        ("optimiser.lr=0", "optimiser.lr=0.0: must be > 0"),
+        ("optimiser.clip=0", "optimiser.clip=0.0: must be more than 0"),
+        ("pixels.std=[1, 0, 1]", "pixels.std=[1.0, 0.0, 1.0]: must be more"),
+        ("optimiser.lr=0", "optimiser.lr=0.0: must be more than 0"),
         ("unit=steps", "unit='steps': must be one of"),
         ("loss.places=pixel", "loss.places='pixel': must be one of"),
         ("normalisation=sync", "normalisation='sync': must be one of"),
@@ -279,6 +291,18 @@ def test_the_table_has_all_that_is_switched_on():
     longest = replace(found, sources={"optimiser": "a", "optimiser.lr": "b"})
     assert longest.source("optimiser.lr") == "b"
     assert longest.source("optimiser.kind") == "a"
+
+
+def test_a_table_shows_what_is_off_where_it_is_usually_on():
+    """Biases without decay, a front end that stays, doubts that count."""
+    for name, path in (
+        ("yu_context_voc", "optimiser.rules.0.weight_decay"),
+        ("yu_context_voc", "optimiser.rules.1.lr"),
+        ("hed_bsds500", "loss.doubtful"),
+    ):
+        lines = recipe(name).table().splitlines()
+        found = [line.split()[1] for line in lines if line.startswith(path)]
+        assert found in (["0.0"], ["false"])
 
 
 def test_a_table_shows_what_is_read_and_nothing_else():

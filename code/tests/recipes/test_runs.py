@@ -23,6 +23,7 @@ from runs import (
     assert_equal_runs,
     iterations,
     losses,
+    staged,
     state,
     tensors_in,
     torchrun,
@@ -32,7 +33,9 @@ from runs import (
 from torch import nn
 
 from atrous.datasets.catalogue import open_split
+from atrous.recipes import checkpoint
 from atrous.recipes.batches import Order, Views
+from atrous.recipes.engine import Run
 from atrous.recipes.objectives import class_weights
 from atrous.recipes.processes import seed_step_
 from atrous.recipes.recipe import from_json
@@ -40,20 +43,37 @@ from atrous.recipes.recipe import from_json
 # ---- one process or many
 
 
-@pytest.mark.parametrize("normalisation", ["frozen", "batch"])
-def test_two_processes_equal_one(data, tmp_path, normalisation):
-    """Ten steps; the last batch of each epoch leaves one without a picture.
+def test_the_number_of_processes_is_free_and_may_change(data, tmp_path):
+    """Ten steps on two; and on one, two, three and one again, in turn.
 
-    The loss is a mean over the labelled pixels of the whole batch, and
-    batch normalisation sees all of it.
+    The last batch of each epoch leaves one or two without a picture. The
+    loss is a mean over the labelled pixels of the whole batch, and batch
+    normalisation, where it is not frozen, sees all of it.
     """
-    settings = (*UNEVEN, f"normalisation={normalisation}")
-    one, two = tmp_path / "one", tmp_path / "two"
-    assert train(data, one, settings=settings) == 0
-    torchrun(2, *words(data, two, settings=settings))
-    assert state(one)["iteration"] == 10
-    assert_equal_runs(one, two, 1e-10)
-    assert max(losses(one)) - min(losses(one)) > 0.001  # something moves
+    stages, runs = [], []
+    for normalisation in ("frozen", "batch"):
+        settings = (*UNEVEN, f"normalisation={normalisation}")
+        one, two, many = (
+            tmp_path / f"{normalisation}_{name}"
+            for name in ("one", "two", "many")
+        )
+        assert train(data, one, settings=settings) == 0
+        stages.append((2, words(data, two, settings=settings)))
+        for count, stop in ((1, 3), (2, 5), (3, 8), (1, 0)):
+            given = words(
+                data, many, f"--stop-after={stop}", settings=settings
+            )
+            stages.append((count, given))
+        runs += [(one, two), (one, many)]
+    staged(*stages)
+    for one, other in runs:
+        assert state(other)["iteration"] == 10
+        assert_equal_runs(one, other, 1e-10)
+        assert max(losses(one)) - min(losses(one)) > 0.001  # something moves
+    log = (tmp_path / "batch_many" / "log.txt").read_text()
+    for before, now in ((1, 2), (2, 3), (3, 1)):
+        assert f"so far on {before} processes in 1 parts each" in log
+        assert f"on {now} processes in 1 parts" in log
 
 
 def test_parts_of_a_batch_equal_the_batch(data, tmp_path):
@@ -157,6 +177,64 @@ def test_a_run_that_is_killed_goes_on_to_the_bit(data, tmp_path):
     assert ended
     assert train(data, killed, *given, settings=settings) == 0
     assert_equal_runs(whole, killed, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_torchrun_takes_its_processes_with_it(data, tmp_path, number):
+    """Killed, it leaves them behind, and they end by themselves.
+
+    Otherwise they would write beside the run that goes on. Asked to end, it
+    asks them, and they save what they have done.
+    """
+    whole, ended = tmp_path / "whole", tmp_path / "ended"
+    every = 1 if number == signal.SIGKILL else 10_000
+    given = (f"--save-every={every}",)
+    settings = (*UNEVEN, "length=3_000")
+    with torchrun(2, *words(data, ended, *given, settings=settings)) as run:
+        while iterations(ended) == 0 and run.poll() is None:
+            time.sleep(0.02)
+        run.send_signal(number)
+    before = iterations(ended)
+    while True:
+        try:
+            with checkpoint.claimed(ended):
+                break
+        except BlockingIOError:
+            assert iterations(ended) < before + 1000
+            time.sleep(0.02)
+    done = state(ended)["iteration"]
+    assert 0 <= iterations(ended) - done <= (number == signal.SIGKILL)
+    stopped = f"--stop-after={done + 2}"
+    for out in (whole, ended):
+        assert train(data, out, stopped, settings=settings) == 0
+    assert_equal_runs(whole, ended, 1e-10)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_whoever_asks_for_an_end_gets_a_state(
+    data, tmp_path, capsys, monkeypatch, number
+):
+    """In the middle of a step, which is finished and saved."""
+    whole, ended = tmp_path / "whole", tmp_path / "ended"
+    assert train(data, whole) == 0
+    real = Run._descend
+
+    def descend(run):
+        if run.done == 3:
+            os.kill(os.getpid(), number)
+        real(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_descend", descend)
+        assert train(data, ended) == 130
+    error = capsys.readouterr().err
+    assert error == (
+        "ended at iteration 4, whose state is saved; the same command goes "
+        "on\n"
+    )
+    assert state(ended)["iteration"] == 4
+    assert train(data, ended) == 0
+    assert_equal_runs(whole, ended, 0)
 
 
 @pytest.mark.parametrize(
