@@ -502,7 +502,8 @@ import torch
 
 # What comes with torch; mpmath comes with sympy.
 there = {*sys.stdlib_module_names, "torch", "numpy", "mpmath"}
-there |= {re.match(r"[\\w-]+", r)[0].replace("-", "_") for r in requires("torch")}
+needed = (re.match(r"[\\w-]+", line)[0] for line in requires("torch"))
+there |= {name.replace("-", "_") for name in needed}
 
 class Alone(PathFinder):
     def find_spec(name, path=None, target=None):
