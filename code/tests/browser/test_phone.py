@@ -83,7 +83,7 @@ def shows(pixels, colour):
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_figures_are_dark_on_a_dark_page(visit, name):
-    page = visit(f"{name}.html", color_scheme="dark", **PHONE)
+    page = visit(f"{name}.html", color_scheme="dark", mounted=True, **PHONE)
     page.evaluate(LOADED)
     told = figures(name)
     assert told
