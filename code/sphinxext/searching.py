@@ -12,13 +12,13 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 
 from bs4 import BeautifulSoup, NavigableString, Tag
 from bs4.element import PageElement
 from sphinx.application import Sphinx
-from sphinx.errors import ExtensionError
+
+from packaged import file_of
 
 PACKAGE = "mkdocs"  # of which nothing but this file is used
 LIBRARY = "lunr.js"
@@ -215,25 +215,6 @@ class Reader:
             terms = []
 
 
-def library() -> Path:
-    """Where lunr lies.
-
-    Raises:
-        ExtensionError: If the package that carries it is not installed, or
-            carries it no more.
-    """
-    try:
-        files = metadata.files(PACKAGE) or []
-    except metadata.PackageNotFoundError:
-        raise ExtensionError(
-            f"{PACKAGE} is not installed: see assets.lock"
-        ) from None
-    for file in files:
-        if file.name == LIBRARY:
-            return Path(file.locate())
-    raise ExtensionError(f"{PACKAGE} has no {LIBRARY}")
-
-
 def records(out: Path) -> Iterator[Record]:
     """Yield the records of all built pages."""
     for path in sorted(out.rglob("*.html")):
@@ -263,7 +244,9 @@ def ship(app: Sphinx, exception: Exception | None) -> None:
     value = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
     data = out / FOLDER / DATA
     data.write_text(f"const searchData = {value};\n", encoding="utf-8")
-    licence, end, code = library().read_text("utf-8").partition("*/")
+    licence, end, code = (
+        file_of(PACKAGE, LIBRARY).read_text("utf-8").partition("*/")
+    )
     code = licence + end + COMMENT.sub("", code)
     (out / FOLDER / LIBRARY).write_text(code, encoding="utf-8")
     page = out / "search.html"

@@ -23,21 +23,6 @@ VGG16 = Initial("VGG-16 of ImageNet", "backbone", skip=("classifier.",))
 PIXELS = Pixels("BGR", 255.0, CAFFE_MEAN[::-1], (1.0, 1.0, 1.0))
 HED_CODE = "s9xie/hed"
 BDCN_CODE = "pkuCactus/BDCN, train.py and cfg.py"
-PARTS = (
-    "network",
-    "data",
-    "augmentations",
-    "repeats",
-    "pixels",
-    "optimiser",
-    "schedule",
-    "length",
-    "unit",
-    "batch",
-    "last_batch",
-    "loss",
-    "evaluation",
-)
 # Biases learn twice as fast and do not decay.
 BIASES = Rule(kind="bias", lr=2.0, weight_decay=0.0)
 NO_NORMS = "there is none in this network"
@@ -69,7 +54,7 @@ HED = Recipe(
         Aim(0.782, "ODS on BSDS500 test", "paper"),
         Aim(0.790, "the same, of the released network", "s9xie/hed, README"),
     ),
-    sources={**dict.fromkeys(PARTS, HED_CODE), "normalisation": NO_NORMS},
+    sources={"": HED_CODE, "normalisation": NO_NORMS},
 )
 BDCN = Recipe(
     name="bdcn_bsds500",
@@ -96,6 +81,6 @@ BDCN = Recipe(
     evaluation=Evaluation("test", metric="ODS", scales=(0.5, 1.0, 1.5)),
     # .820 with the class boundaries of PASCAL Context mixed in.
     aims=(Aim(0.806, "ODS on BSDS500 test", "paper"),),
-    sources={**dict.fromkeys(PARTS, BDCN_CODE), "normalisation": NO_NORMS},
+    sources={"": BDCN_CODE, "normalisation": NO_NORMS},
 )
 ALL = (HED, BDCN)

@@ -22,6 +22,7 @@ from atrous.recipes.files import need_folder, write_whole
 from atrous.recipes.inference import picture_scores, pixel_scores
 from atrous.recipes.processes import Process, joined
 from atrous.recipes.recipe import Recipe
+from atrous.recipes.settings import takes_changes
 from atrous.recipes.trained import trained
 
 HELP = "measure a trained network as its paper did"
@@ -55,13 +56,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="of edges (default: 99)",
     )
     add("--workers", type=int, default=2, help="processes that read pictures")
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PATH=VALUE",
-        help="replace a value of the recipe, as evaluation.flip=true",
-    )
+    takes_changes(parser)
 
 
 def run(given: argparse.Namespace) -> None:

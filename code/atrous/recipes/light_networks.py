@@ -21,21 +21,6 @@ from atrous.recipes.recipe import (
 PAPER = "Mehta et al., ECCV 2018, arXiv:1803.06815"
 CODE = "sacmehta/ESPNet, its training code"
 README = "sacmehta/ESPNet, README"
-PARTS = (
-    "network",
-    "data",
-    "augmentations",
-    "repeats",
-    "pixels",
-    "optimiser",
-    "schedule",
-    "length",
-    "unit",
-    "batch",
-    "normalisation",
-    "loss",
-    "evaluation",
-)
 # Height and width of each pass, and up to how many pixels are trimmed.
 PASSES = (
     ((768, 1536), 100),
@@ -98,7 +83,7 @@ def _recipe(
         evaluation=Evaluation(split),
         aims=(aim,),
         sources={
-            **dict.fromkeys(PARTS, CODE),
+            "": CODE,
             "last_batch": "not stated; no picture is left out",
             **sources,
         },

@@ -21,7 +21,7 @@ from atrous.recipes.objectives import Supervised
 from atrous.recipes.plain_data import override
 from atrous.recipes.published import recipe
 from atrous.recipes.recipe import Recipe
-from atrous.recipes.settings import PRECISIONS, Settings
+from atrous.recipes.settings import PRECISIONS, Settings, takes_changes
 
 HELP = "count the memory of a training step on paper"
 DESCRIPTION = """Count what a training step holds after its forward pass:
@@ -46,13 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help=f"one of {', '.join(PRECISIONS)} (default: float32)",
     )
     add("--crops", type=int, nargs="+", help="sides of the pictures")
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PATH=VALUE",
-        help="replace a value of the recipe first",
-    )
+    takes_changes(parser)
 
 
 def run(given: argparse.Namespace) -> None:

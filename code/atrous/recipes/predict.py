@@ -18,6 +18,7 @@ from atrous.recipes.files import need_file, need_folder, png, write_whole
 from atrous.recipes.inference import picture_scores, pixel_scores
 from atrous.recipes.processes import joined
 from atrous.recipes.recipe import Recipe
+from atrous.recipes.settings import takes_changes
 from atrous.recipes.trained import trained
 
 HELP = "label photographs, or find their edges"
@@ -43,13 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--weights", type=Path, help="a saved state, or a released file")
     add("--recipe", help="of the network; a saved state has its own")
     add("--out", type=Path, default=Path(), help="folder (default: this one)")
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PATH=VALUE",
-        help="replace a value of the recipe, as evaluation.flip=true",
-    )
+    takes_changes(parser)
 
 
 def run(given: argparse.Namespace) -> None:

@@ -269,7 +269,7 @@ class Recipe:
             and trains neither scale nor shift.
         aims: What the paper got.
         sources: From beginnings of paths to where their values come from;
-            the longest one that fits a path counts.
+            the longest one that fits a path counts, and "" fits all.
 
     Raises:
         ValueError: If a number is too small or a word unknown.
@@ -303,7 +303,9 @@ class Recipe:
 
     def source(self, path: str) -> str:
         """Where the value at a path comes from; "" if nothing says."""
-        fitting = [p for p in self.sources if f"{path}.".startswith(f"{p}.")]
+        fitting = [
+            p for p in self.sources if not p or f"{path}.".startswith(f"{p}.")
+        ]
         return self.sources[max(fitting, key=len)] if fitting else ""
 
     def values(self) -> list[tuple[str, Any]]:

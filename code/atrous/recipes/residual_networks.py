@@ -32,26 +32,6 @@ CLASSIFIERS = {
 }
 
 
-# Of what the code decides in both of its trainings.
-SOURCES = dict.fromkeys(
-    (
-        "network",
-        "data",
-        "augmentations",
-        "repeats",
-        "pixels",
-        "optimiser",
-        "schedule",
-        "length",
-        "unit",
-        "batch",
-        "loss",
-        "evaluation",
-    ),
-    CODE,
-)
-
-
 def _classifier(name: str, error: float) -> Recipe:
     """A DRN on ImageNet; they differ in the network only."""
     options = {"num_classes": 1000}
@@ -74,7 +54,7 @@ def _classifier(name: str, error: float) -> Recipe:
         evaluation=Evaluation(metric="top-1 error", resize=256, crop=224),
         aims=(Aim(error, "per cent top-1 error on ImageNet val", README),),
         sources={
-            **SOURCES,
+            "": CODE,
             "pixels": "torchvision's; not stated",
             "last_batch": "not stated; no picture is left out",
             "normalisation": "over the whole batch; in the code over each "
@@ -105,7 +85,7 @@ def _streets(name: str, *, view: Augmentation, aims, **values) -> Recipe:
         evaluation=Evaluation(fusion="log probabilities"),
         aims=aims,
         sources={
-            **SOURCES,
+            "": CODE,
             "last_batch": "not stated; no picture is left out",
             "normalisation": CODE
             if name == "drn_d_105"
@@ -188,12 +168,11 @@ HDC_DUC = Recipe(
         Aim(80.1, "the same, several scales", f"{TUSIMPLE}, README"),
     ),
     sources={
-        **dict.fromkeys(SOURCES, TUSIMPLE),
+        "": TUSIMPLE,
         "repeats": "paper, at third hand",
         "pixels": "torchvision's; not stated",
         "length": f"{TUSIMPLE}, its epochs 20 to 50",
         "last_batch": "a batch is one patch",
-        "normalisation": TUSIMPLE,
     },
 )
 ALL = (

@@ -1,5 +1,6 @@
 """How a recipe is run on a machine: what changes its speed."""
 
+import argparse
 from dataclasses import dataclass
 
 import torch
@@ -67,3 +68,14 @@ class Settings:
                 raise ValueError(
                     f"{name}={getattr(self, name)}: must be at least {least}"
                 )
+
+
+def takes_changes(parser: argparse.ArgumentParser) -> None:
+    """Let a command replace values of its recipe."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="replace a value of the recipe, as optimiser.lr=0.01; see `show`",
+    )

@@ -8,6 +8,7 @@ import torch
 from atrous.recipes.building import build
 from atrous.recipes.plain_data import override
 from atrous.recipes.published import RECIPES, recipe
+from atrous.recipes.settings import takes_changes
 
 HELP = "print a recipe: its values and where they come from"
 LIST_HELP = "name all recipes"
@@ -16,13 +17,7 @@ LIST_HELP = "name all recipes"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `show` takes."""
     parser.add_argument("name", help="of a recipe; see `list`")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PATH=VALUE",
-        help="replace a value first",
-    )
+    takes_changes(parser)
     parser.add_argument(
         "--json", action="store_true", help="as JSON, and not as a table"
     )

@@ -13,7 +13,7 @@ from atrous.recipes.files import need_file, need_folder
 from atrous.recipes.plain_data import override
 from atrous.recipes.processes import joined
 from atrous.recipes.published import recipe
-from atrous.recipes.settings import PRECISIONS, Settings
+from atrous.recipes.settings import PRECISIONS, Settings, takes_changes
 
 HELP = "train a recipe, or go on where a killed run was"
 DESCRIPTION = """Train a recipe. The same command goes on where a killed run
@@ -43,13 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", type=Path, required=True, help="folder of the data set")
     add("--out", type=Path, required=True, help="folder to write to")
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PATH=VALUE",
-        help="replace a value of the recipe, as optimiser.lr=0.01; see `show`",
-    )
+    takes_changes(parser)
     add("--init", type=Path, help="file of the weights to start from")
     add(
         "--from-scratch",

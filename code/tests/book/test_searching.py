@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
+from sphinx.errors import ExtensionError
 
 import searching
 from built_site import SITE, contents
+from packaged import file_of
 
 FORMULA = (
     '<span class="math"><span class="katex"><span class="katex-mathml">'
@@ -130,14 +132,13 @@ def test_pages_that_repeat_others_are_cut():
     assert [record.name for record in found] == ["Results", "The ledger"]
 
 
-def test_a_missing_library_is_named(monkeypatch):
-    assert searching.library().read_text().count("Oliver Nightingale")
-    monkeypatch.setattr(searching, "LIBRARY", "x.js")
-    with pytest.raises(searching.ExtensionError, match="mkdocs has no x"):
-        searching.library()
-    monkeypatch.setattr(searching, "PACKAGE", "no-package")
-    with pytest.raises(searching.ExtensionError, match="no-package is not"):
-        searching.library()
+def test_a_missing_library_is_named():
+    found = file_of(searching.PACKAGE, searching.LIBRARY)
+    assert found.read_text().count("Oliver Nightingale")
+    with pytest.raises(ExtensionError, match="mkdocs has no x"):
+        file_of(searching.PACKAGE, "x.js")
+    with pytest.raises(ExtensionError, match="no-package is not"):
+        file_of("no-package", searching.LIBRARY)
 
 
 @pytest.mark.usefixtures("site")

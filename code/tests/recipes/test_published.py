@@ -46,7 +46,8 @@ def test_a_recipe_goes_to_json_and_every_value_has_a_source(name):
     unused = [
         source
         for source in found.sources
-        if not any(f"{path}.".startswith(f"{source}.") for path in paths)
+        if source
+        and not any(f"{path}.".startswith(f"{source}.") for path in paths)
     ]
     assert unused == []
     assert all(aim.value > 0 and aim.what and aim.source for aim in found.aims)
